@@ -1,0 +1,105 @@
+"""What an exchange's author writes: facts as data and pure translation, nothing else.
+
+A scheme is a class for one protocol (`kraken.v2`); an instance is the decoder of one connection, so what a protocol
+keeps per connection (flags, depths, stream names) lives in the instance. It never opens a socket, reads a clock or
+keeps a book. Shared code owns sockets, subscription batching, snapshots, the sequence test, resynchronisation,
+backoff, watchdogs, counters, recording and replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from level4.book.sync import Sync
+from level4.model import Instrument, Markets, RawTime
+
+
+class Channel(StrEnum):
+    BOOK = "book"
+    TRADES = "trades"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one address may do before the exchange slows it down, cuts it off or bans it."""
+
+    markets_per_connection: int = 50
+    symbols_per_message: int = 50
+    messages_per_second: float = 4.0
+    connects: int = 60
+    """Connection attempts allowed in `connects_seconds`."""
+    connects_seconds: float = 300.0
+    silence_seconds: float = 30.0
+    """A connection with no frame at all for so long is dead."""
+    lifetime_seconds: float | None = None
+    """The exchange cuts every connection after so long."""
+    message_bytes: int = 16 * 2**20
+    """Largest message to accept (full snapshots)."""
+    rest_weight_per_minute: int = 600
+    snapshot_weight: int = 1
+    """Weight of one REST snapshot in that budget."""
+
+
+class Scheme:
+    """Base of all translation schemes. Class attributes are facts, with date and source in the module's docstring."""
+
+    protocol: ClassVar[str]
+    exchange: ClassVar[str]
+    websocket: ClassVar[dict[Channel, str]]
+    """Address for each channel this protocol carries. Channels with equal addresses share a connection."""
+    rest: ClassVar[str] = ""
+    """Base address for REST, without a slash at the end."""
+    instruments_paths: ClassVar[tuple[str, ...]] = ()
+    """Paths of the instrument list, relative to `rest`."""
+    limits: ClassVar[Limits] = Limits()
+    sync: ClassVar[Sync]
+    contiguous_trade_ids: ClassVar[bool] = False
+    """Whether trade ids of a market are integers that rise by exactly one: a hole is then a known loss."""
+    ping_seconds: ClassVar[float | None] = None
+    """How often the client must send `ping()`; None: the exchange needs none."""
+
+    def greeting(self) -> list[str]:
+        """Messages to send once on a new connection, before any subscription."""
+        return []
+
+    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+        """Messages that subscribe these native symbols, at most `limits.symbols_per_message` symbols each."""
+        raise NotImplementedError
+
+    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+        raise NotImplementedError
+
+    def ping(self) -> str:
+        raise NotImplementedError
+
+    def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
+        """Translate one frame into calls on `markets`. Raises on anything that is not the protocol."""
+        raise NotImplementedError
+
+    @staticmethod
+    def exchange_us(raw: RawTime) -> int | None:
+        """The exchange's time in microseconds since 1970 UTC."""
+        raise NotImplementedError
+
+    def snapshot_path(self, symbol: str) -> str:
+        """Path and query of the REST snapshot, relative to `rest` (REST-seeded protocols only)."""
+        raise NotImplementedError
+
+    def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:
+        """Translate a REST snapshot's body."""
+        raise NotImplementedError
+
+    @staticmethod
+    def snapshot_symbol(url: str) -> str | None:
+        """The symbol a snapshot request was for; None when the address is not a snapshot's."""
+        names = parse_qs(urlsplit(url).query).get("symbol")
+        return names[0] if names else None
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        """All instruments in the responses of `instruments_paths`, in that order."""
+        raise NotImplementedError
