@@ -1,0 +1,21 @@
+"""Order books and the policies that keep them right. Pure; imports only the model."""
+
+from level4.book.orderbook import ASK, BID, PRICES, BatchBook, Best, OrderBook, RankedBook
+from level4.book.sync import KRAKEN_CHECKSUM, Rule, Sync, Verdict, binance_spot, in_stream, rest
+
+__all__ = [
+    "ASK",
+    "BID",
+    "KRAKEN_CHECKSUM",
+    "PRICES",
+    "BatchBook",
+    "Best",
+    "OrderBook",
+    "RankedBook",
+    "Rule",
+    "Sync",
+    "Verdict",
+    "binance_spot",
+    "in_stream",
+    "rest",
+]

@@ -1,0 +1,45 @@
+"""Checksums of exchanges over the top of a book, from the number texts exactly as received.
+
+Kraken spot (v1 and v2; docs.kraken.com, book checksum guides, read 2026-11): CRC-32 over the ten best asks, then the
+ten best bids, each level as price and size without the point and without leading zeros. A side with fewer levels
+gives what it has.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from zlib import crc32
+
+from level4.book.ranked import RankedSide
+
+
+class Checksum(Protocol):
+    """How an exchange computes it. One object for each book: it may keep the half that did not change."""
+
+    window: int
+    """How many levels of each side it covers."""
+
+    def fragment(self, price: str, size: str) -> str: ...
+
+    def value(self, bids: RankedSide, asks: RankedSide) -> int: ...
+
+
+class KrakenChecksum:
+    """CRC-32 runs on from one half to the other, so only the half that changed is joined again."""
+
+    window = 10
+
+    def __init__(self) -> None:
+        self._asks = 0
+        self._bids = b""
+
+    @staticmethod
+    def fragment(price: str, size: str) -> str:
+        return price.replace(".", "").lstrip("0") + size.replace(".", "").lstrip("0")
+
+    def value(self, bids: RankedSide, asks: RankedSide) -> int:
+        if asks.dirty:
+            self._asks = crc32(asks.text().encode())
+        if bids.dirty:
+            self._bids = bids.text().encode()
+        return crc32(self._bids, self._asks)
