@@ -1,0 +1,1 @@
+"""What running the program needs: settings with their origins, logs."""

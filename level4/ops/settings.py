@@ -1,0 +1,286 @@
+# ruff: noqa: RUF009  the call in a default makes a dataclass field
+"""Every setting of a node: one typed, frozen class, one declaration per field.
+
+`load` reads flags > environment > file (TOML) > default; the file is the one of `--config` or `LEVEL4_CONFIG`. In the
+file a setting has its field's name (`max_data_feeds = 25`), mappings are tables, markets are `[[market]]` tables. Each
+value's origin is kept in `Settings.origins`; `level4.ops.listing` prints them and makes the documentation page.
+
+Whether an exchange, a protocol or an address exists is not judged here but by the room that uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from level4.model import ConfigError, MarketRequest
+from level4.ops.layers import DEFAULT, read_file, resolve, setting, settings_of
+from level4.ops.markets import all_different, market_of_table, parse_market
+from level4.ops.values import Address, Secret
+
+_NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII).fullmatch
+_MARKET_KIND = re.compile(r"[A-Z][A-Z0-9_]*\.[A-Z]+", re.ASCII).fullmatch
+_PROTOCOL = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+", re.ASCII).fullmatch
+_ENDPOINT = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+\.(websocket|rest)", re.ASCII).fullmatch
+_URL_SCHEMES: Final = {"websocket": ("ws", "wss"), "rest": ("http", "https")}
+
+ELSEWHERE: Final = ("LEVEL4_RECORDINGS",)
+"""Variables with our prefix that the node does not read: the folder of recorded traffic, for the tests."""
+
+
+def _node_name(text: str) -> str:
+    if not _NODE_NAME(text):
+        raise ValueError("not a node name")
+    return text
+
+
+def _host(text: str) -> str:
+    if not text or not text.isascii() or any(c.isspace() or c == "/" for c in text):
+        raise ValueError("not a host")
+    return text.strip("[]")
+
+
+def _some(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    if not addresses:
+        raise ValueError("no address")
+    return addresses
+
+
+def _protocols(given: Mapping[str, str]) -> Mapping[str, str]:
+    normal = {}
+    for key, value in given.items():
+        if not _MARKET_KIND(key.upper()) or not _PROTOCOL(value.lower()):
+            raise ValueError(f"{key}={value} is not EXCHANGE.TYPE=PROTOCOL")
+        normal[key.upper()] = value.lower()
+    return MappingProxyType(normal)
+
+
+def _endpoints(given: Mapping[str, str]) -> Mapping[str, str]:
+    normal = {}
+    for key, address in given.items():
+        name = _ENDPOINT(key.lower())
+        if name is None:
+            raise ValueError(f"{key} is neither PROTOCOL.websocket nor PROTOCOL.rest")
+        url, schemes = urlsplit(address), _URL_SCHEMES[name[1]]
+        if url.scheme not in schemes or not url.hostname:
+            raise ValueError(f"{key}={address} does not begin with {' or '.join(f'{one}://' for one in schemes)}")
+        normal[key.lower()] = address.rstrip("/")
+    return MappingProxyType(normal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a node runs with."""
+
+    config: Path | None = setting(
+        "LEVEL4_CONFIG",
+        None,
+        file=False,
+        doc="Settings file (TOML). Flags and environment come before it. Empty: none.",
+    )
+    hostname: str = setting(
+        "HOSTNAME",
+        "node1",
+        check=_node_name,
+        allowed="1 to 63 letters, digits, dots, dashes and underscores, a letter or digit at both ends",
+        doc="""Name of this node, unique in its cluster. Container platforms set it to a name that changes with every
+        start; give a lasting one there.""",
+    )
+    rpc_port: int = setting(
+        "RPC_PORT", 50051, low=0, high=65535, doc="TCP port of the control service (gRPC). 0: any free port, for tests."
+    )
+    rpc_host: str = setting(
+        "LEVEL4_RPC_HOST",
+        "127.0.0.1",
+        check=_host,
+        allowed="a host name or IP address",
+        doc="""Address the control service binds to. Loopback unless told otherwise, because whoever reaches it can
+        start and stop markets.""",
+    )
+    kafka_endpoints: tuple[Address, ...] = setting(
+        "KAFKA_ENDPOINTS",
+        (Address("127.0.0.1", 29092),),
+        check=_some,
+        doc="Kafka brokers to begin with; one that answers is enough to find the others.",
+    )
+    max_data_feeds: int = setting(
+        "MAX_DATA_FEEDS",
+        25,
+        low=0,
+        high=10_000,
+        doc="""Most markets this node hosts at a time; further ones go to other nodes or wait. 0: takes part in the
+        cluster, hosts none.""",
+    )
+    partitions: int = setting(
+        "LEVEL4_PARTITIONS",
+        64,
+        low=1,
+        high=100_000,
+        doc="""Partitions of a topic that this node creates. The market id is the partition, so ids up to one less have
+        theirs from the start; higher ids make the topic grow, as far as LEVEL4_MAX_MARKET_ID and LEVEL4_CREATE_TOPICS
+        allow.""",
+    )
+    max_market_id: int = setting(
+        "LEVEL4_MAX_MARKET_ID",
+        1023,
+        low=1,
+        high=99_999,
+        doc="""Highest market id. A topic never grows past this partition: Kafka cannot shrink one, and a mistyped id
+        must not cost 100,000 partitions.""",
+    )
+    create_topics: bool = setting(
+        "LEVEL4_CREATE_TOPICS",
+        True,
+        doc="""Whether this node may create topics and add partitions. Turn it off where topics are made elsewhere; a
+        market without its partition is then refused.""",
+    )
+    replication_factor: int = setting(
+        "LEVEL4_REPLICATION_FACTOR",
+        1,
+        low=1,
+        high=32_767,
+        doc="Copies of each partition of a topic that this node creates; 3 where there are three brokers or more.",
+    )
+    spread_trigger: Literal["price", "size"] = setting(
+        "LEVEL4_SPREAD_TRIGGER",
+        "price",
+        doc="""What makes a spread event: `price`, a best price changed; `size`, also when only a size at the best
+        changed (several times as many events).""",
+    )
+    queue_events: int = setting(
+        "LEVEL4_QUEUE_EVENTS",
+        50_000,
+        low=100,
+        high=10_000_000,
+        doc="""Most events handed to Kafka and not yet acknowledged. At the bound spread events are merged into the
+        newest and trades are dropped, both counted and visible to consumers. Whichever of this and LEVEL4_QUEUE_BYTES
+        is reached first counts.""",
+    )
+    queue_bytes: int = setting(
+        "LEVEL4_QUEUE_BYTES",
+        16 * 2**20,
+        low=2**16,
+        high=2**34,
+        doc="""The same bound in bytes of encoded events (default 16 MiB). The process needs several times as much while
+        Kafka is away.""",
+    )
+    markets_per_connection: int = setting(
+        "LEVEL4_MARKETS_PER_CONNECTION",
+        4,
+        low=1,
+        high=1_000,
+        doc="""Markets that share a connection where the exchange numbers the messages of the whole connection
+        (Bitfinex, Coinbase Advanced): a missing message then ends all their books, so few share one. Other connections
+        carry as many as the exchange allows.""",
+    )
+    protocols: Mapping[str, str] = setting(
+        "LEVEL4_PROTOCOLS",
+        factory=lambda: MappingProxyType({}),
+        shown="",
+        check=_protocols,
+        allowed="a comma-separated list of EXCHANGE.TYPE=PROTOCOL, such as KRAKEN.SPOT=kraken.v1",
+        doc="Protocol to speak instead of the usual one, by exchange and market type.",
+    )
+    endpoints: Mapping[str, str] = setting(
+        "LEVEL4_ENDPOINTS",
+        factory=lambda: MappingProxyType({}),
+        shown="",
+        check=_endpoints,
+        allowed="""a comma-separated list of PROTOCOL.websocket=ws://… or wss://… and PROTOCOL.rest=http://… or
+        https://…, such as kraken.v2.websocket=wss://gateway.example/v2""",
+        doc="Addresses to use instead of an exchange's own, by protocol: gateways, test nets.",
+    )
+    simulator: Address | None = setting(
+        "LEVEL4_SIMULATOR",
+        None,
+        doc="""A simulator that stands in for every exchange (`level4 simulate`). LEVEL4_ENDPOINTS come before it.
+        Empty: the real exchanges.""",
+    )
+    cache_dir: Path = setting(
+        "LEVEL4_CACHE_DIR",
+        factory=lambda: Path("~/.cache/level4").expanduser(),
+        shown="~/.cache/level4",
+        doc="""Folder for the exchanges' instrument lists, so that a start needs no answer from a busy exchange. Created
+        when missing; may be emptied at any time.""",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "LEVEL4_LOG_LEVEL", "info", doc="Least severe log line to write. Libraries are heard from `warning` on."
+    )
+    log_format: Literal["auto", "json", "text"] = setting(
+        "LEVEL4_LOG_FORMAT",
+        "auto",
+        doc="Log lines on stderr: `text` for people, `json` for machines, `auto`: text on a terminal, JSON elsewhere.",
+    )
+    markets: tuple[MarketRequest, ...] = field(default=())
+    """Markets to start with the node. From `[[market]]` tables and `--market` flags, together."""
+
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """By field name, where each value came from: `default`, `flag --x`, `environment X`, `file PATH key`."""
+
+    def secrets(self) -> list[str]:
+        """The secret texts among the values: what logs must mask."""
+        values = (getattr(self, item.name) for item in settings_of(type(self)))
+        return [value.reveal() for value in values if isinstance(value, Secret)]
+
+
+MARKETS_DOC: Final = (
+    "Markets to start with the node: any number of `--market 17=KRAKEN:SPOT:BTC/USD` flags, and of `[[market]]` tables"
+    " with id, exchange, type, base and quote in the file. Both together; each id once."
+)
+
+
+def load(
+    environ: Mapping[str, str],
+    flags: Mapping[str, object] | None = None,
+    markets: Sequence[str] = (),
+) -> Settings:
+    """The settings of these layers.
+
+    `flags`: values of command-line flags by field name, as texts or already typed; None means not given.
+    `markets`: texts of the `--market` flags. Raises ConfigError.
+    """
+    flags = flags or {}
+    declared = settings_of(Settings)
+    (config,) = (item for item in declared if item.name == "config")
+    first, first_origins = resolve(
+        [config],
+        flags={"config": flags.get("config")},
+        environ={name: text for name, text in environ.items() if name == config.variable},
+        table={},
+        table_name="",
+    )
+    path = first.get("config")
+    table_name = f"file {path}"
+    table = read_file(path, first_origins["config"]) if path else {}
+    values, origins = resolve(
+        declared,
+        flags=flags,
+        environ=environ,
+        table=table,
+        table_name=table_name,
+        elsewhere=ELSEWHERE,
+        elsewhere_keys=("market",),
+    )
+    wanted, origins["markets"] = _markets(
+        table.get("market", []), markets, table_name, values.get("max_market_id", Settings.max_market_id)
+    )
+    return Settings(**values, markets=wanted, origins=MappingProxyType(origins))
+
+
+def _markets(
+    tables: object, texts: Sequence[str], table_name: str, max_id: int
+) -> tuple[tuple[MarketRequest, ...], str]:
+    if not isinstance(tables, list):
+        raise ConfigError(f"market (from {table_name}): expected [[market]] tables, got {tables!r}.")
+    found = []
+    for number, table in enumerate(tables, 1):
+        where = f"{table_name}, [[market]] number {number}"
+        found.append((market_of_table(table, max_id, where), where))
+    found += [(parse_market(text, max_id), f"--market {text}") for text in texts]
+    layers = [name for name, given in ((f"{table_name} [[market]]", tables), ("flag --market", texts)) if given]
+    return all_different(found), " and ".join(layers) or DEFAULT
