@@ -1,7 +1,7 @@
 """Order books and the policies that keep them right. Pure; imports only the model."""
 
 from level4.book.orderbook import ASK, BID, PRICES, BatchBook, Best, OrderBook, RankedBook
-from level4.book.sync import KRAKEN_CHECKSUM, Rule, Sync, Verdict, binance_spot, in_stream, rest
+from level4.book.sync import KRAKEN_CHECKSUM, Rule, Sync, Verdict, binance_spot, seeded_by_rest, seeded_in_stream
 
 __all__ = [
     "ASK",
@@ -16,6 +16,6 @@ __all__ = [
     "Sync",
     "Verdict",
     "binance_spot",
-    "in_stream",
-    "rest",
+    "seeded_by_rest",
+    "seeded_in_stream",
 ]

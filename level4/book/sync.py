@@ -42,7 +42,7 @@ def binance_spot(at: int, first: int | None, last: int | None, previous: int | N
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """A policy. Make one with `in_stream` or `rest`."""
+    """A policy. Make one with `seeded_in_stream` or `seeded_by_rest`."""
 
     rest: bool = False
     """The snapshot comes by REST; updates before it are kept."""
@@ -56,14 +56,14 @@ class Sync:
         return BatchBook() if self.checksum is None else RankedBook(self.checksum())
 
 
-def in_stream(*, checksum: Callable[[], Checksum] | None = None, connection_sequence: bool = False) -> Sync:
+def seeded_in_stream(*, checksum: Callable[[], Checksum] | None = None, connection_sequence: bool = False) -> Sync:
     """The exchange sends the snapshot in the stream, before the updates."""
     return Sync(checksum=checksum, connection_sequence=connection_sequence)
 
 
-def rest(*, joins: Rule, follows: Rule) -> Sync:
+def seeded_by_rest(*, joins: Rule, follows: Rule) -> Sync:
     """The snapshot is fetched by REST while updates are kept."""
     return Sync(rest=True, joins=joins, follows=follows)
 
 
-KRAKEN_CHECKSUM = in_stream(checksum=KrakenChecksum)
+KRAKEN_CHECKSUM = seeded_in_stream(checksum=KrakenChecksum)

@@ -1,0 +1,203 @@
+"""Binance spot (binance-spot-api-docs, web-socket-streams and rest-api, 2026-07; also Binance.US).
+
+* Native symbols have no separator: meaning comes from `baseAsset`, `quoteAsset` of exchangeInfo. Lower case in stream
+  names.
+* The combined endpoint `/stream` wraps payloads and names the stream. Acks carry only the request's id. **An unknown
+  symbol is acknowledged and then silent.**
+* Book: diffs every 100 ms with `U` and `u`, seeded by REST. Snapshot of 1000 levels (weight 50); levels beyond are
+  unknown until they change.
+* Trades: `@trade`, one event per match, ids contiguous; `m` true: the buyer was the maker, so the taker sold.
+  `aggTrade` is decoded as well. An `X` other than `MARKET` (insurance fund and the like) is not published.
+* At most 5 incoming messages a second, 300 connection attempts in 5 minutes, a cut after 24 hours, a ping frame every
+  20 s. `serverShutdown` announces a restart. 6000 REST weight a minute for one address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import Struct, ValidationError
+
+from level4.book import binance_spot, seeded_by_rest
+from level4.exchanges.scheme import Channel, Limits, Scheme
+from level4.exchanges.wire import any_json, batches, decoder, message, milliseconds_us
+from level4.model import Instrument, Level, Markets, MarketType, Notice
+
+
+class _Depth(Struct, gc=False, tag_field="e", tag="depthUpdate"):
+    E: int
+    s: str
+    U: int
+    u: int
+    b: list[Level]
+    a: list[Level]
+
+
+class _Trade(Struct, gc=False, tag_field="e", tag="trade"):
+    s: str
+    t: int
+    p: str
+    q: str
+    T: int
+    m: bool
+    X: str = "MARKET"
+
+
+class _AggregateTrade(Struct, gc=False, tag_field="e", tag="aggTrade"):
+    s: str
+    a: int
+    p: str
+    q: str
+    T: int
+    m: bool
+
+
+_Payload = _Depth | _Trade | _AggregateTrade
+
+
+class _Wrapped(Struct, gc=False):
+    data: _Payload
+
+
+class _Snapshot(Struct, gc=False, rename="camel"):
+    last_update_id: int
+    bids: list[Level]
+    asks: list[Level]
+
+
+class _Symbol(Struct, rename="camel"):
+    symbol: str
+    status: str
+    base_asset: str
+    quote_asset: str
+    filters: list[dict[str, Any]] = []
+
+
+class _ExchangeInfo(Struct):
+    symbols: list[_Symbol]
+
+
+_decode_wrapped: Callable[[str | bytes], _Wrapped] = decoder(_Wrapped)
+_decode_payload: Callable[[str | bytes], _Payload] = decoder(_Payload)
+_decode_snapshot: Callable[[str | bytes], _Snapshot] = decoder(_Snapshot)
+_decode_info: Callable[[bytes], _ExchangeInfo] = decoder(_ExchangeInfo)
+_KINDS = {"depthUpdate", "trade", "aggTrade"}
+_STREAMS = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@trade"}
+
+
+class BinanceSpot(Scheme):
+    protocol = "binance.spot"
+    exchange = "BINANCE"
+    websocket = {
+        Channel.BOOK: "wss://stream.binance.com:9443/stream",
+        Channel.TRADES: "wss://stream.binance.com:9443/stream",
+    }
+    rest = "https://api.binance.com"
+    instruments_paths = ("/api/v3/exchangeInfo?permissions=SPOT&showPermissionSets=false",)
+    limits = Limits(
+        markets_per_connection=200,
+        symbols_per_message=100,
+        messages_per_second=3.0,
+        connects=250,
+        connects_seconds=300.0,
+        silence_seconds=60.0,
+        lifetime_seconds=24 * 3600.0,
+        rest_weight_per_minute=4800,
+        snapshot_weight=50,
+    )
+    sync = seeded_by_rest(joins=binance_spot, follows=binance_spot)
+    contiguous_trade_ids = True
+    exchange_us = staticmethod(milliseconds_us)
+
+    def __init__(self) -> None:
+        self._id = 0
+        self._requested: dict[int, tuple[Sequence[Channel], Sequence[str]]] = {}
+
+    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+        return self._requests("SUBSCRIBE", channels, symbols)
+
+    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+        return self._requests("UNSUBSCRIBE", channels, symbols)
+
+    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+        requests = []
+        for batch in batches(symbols, self.limits.symbols_per_message):
+            self._id += 1
+            if method == "SUBSCRIBE":
+                self._requested[self._id] = channels, batch
+            streams = [symbol.lower() + _STREAMS[channel] for symbol in batch for channel in channels]
+            requests.append(message({"method": method, "params": streams, "id": self._id}))
+        return requests
+
+    def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
+        try:
+            data: _Payload = _decode_wrapped(frame).data
+        except ValidationError:
+            self._decode_other(frame, markets)
+            return
+        self._apply(data, markets)
+
+    def _apply(self, data: _Payload, markets: Markets) -> None:
+        if isinstance(data, _Depth):
+            markets[data.s].delta(data.b, data.a, data.U, data.u, None, None, data.E)
+        elif isinstance(data, _Trade):
+            if data.X == "MARKET":
+                markets[data.s].trade("sell" if data.m else "buy", data.p, data.q, str(data.t), data.T)
+        elif isinstance(data, _AggregateTrade):
+            markets[data.s].trade("sell" if data.m else "buy", data.p, data.q, str(data.a), data.T)
+
+    def _decode_other(self, frame: str | bytes, markets: Markets) -> None:
+        content = any_json(frame)
+        match content:
+            case {"result": None, "id": number}:
+                channels, symbols = self._requested.pop(number, ((), ()))
+                for symbol in symbols:
+                    for channel in channels:
+                        markets.subscribed(symbol, channel)
+            case {"code": _, "msg": reason} | {"error": {"msg": reason}}:
+                _, refused = self._requested.pop(content.get("id", 0), ((), ()))
+                for name in refused or (None,):
+                    markets.refused(name, str(reason))
+            case {"e": "serverShutdown"} | {"data": {"e": "serverShutdown"}}:
+                markets.notice(Notice.RECONNECT, "the exchange says: server shutdown")
+            case {"e": str(kind)} if kind in _KINDS:
+                self._apply(_decode_payload(frame), markets)  # not wrapped: the endpoint /ws
+            case {"data": {"e": str(kind)}} if kind in _KINDS:
+                _decode_wrapped(frame)  # of a known kind, but not its shape: raise
+            case {"data": {"e": str(kind)}} | {"e": str(kind)}:
+                markets.unknown(kind)
+            case {"stream": str(name)}:
+                markets.unknown(name.partition("@")[2] or name)
+            case {"result": _}:
+                pass
+            case _:
+                markets.unknown("a message without stream and event")
+
+    def snapshot_path(self, symbol: str) -> str:
+        return f"/api/v3/depth?symbol={quote(symbol)}&limit=1000"
+
+    def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:
+        snapshot = _decode_snapshot(body)
+        markets[symbol].snapshot(snapshot.bids, snapshot.asks, snapshot.last_update_id)
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        instruments = []
+        for listed in _decode_info(bodies[0]).symbols:
+            filters = {entry.get("filterType"): entry for entry in listed.filters}
+            instruments.append(
+                Instrument(
+                    exchange=cls.exchange,
+                    type=MarketType.SPOT,
+                    symbol=f"{listed.base_asset}/{listed.quote_asset}",
+                    native_symbol=listed.symbol,
+                    base=listed.base_asset,
+                    quote=listed.quote_asset,
+                    tick=filters.get("PRICE_FILTER", {}).get("tickSize"),
+                    lot=filters.get("LOT_SIZE", {}).get("stepSize"),
+                    active=listed.status == "TRADING",
+                )
+            )
+        return instruments

@@ -1,0 +1,64 @@
+"""Which protocols exist, and which of them serve a market: the table that everything else is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from level4.exchanges.binance import BinanceSpot
+from level4.exchanges.coinbase import CoinbaseExchange
+from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
+from level4.exchanges.kraken import KrakenSpotV2
+from level4.exchanges.kraken_v1 import KrakenSpotV1
+from level4.exchanges.scheme import Scheme
+from level4.model import ConfigError, MarketType
+
+SchemeClass = type[Scheme]
+
+PROTOCOLS: Final[dict[str, SchemeClass]] = {
+    scheme.protocol: scheme for scheme in (BinanceSpot, CoinbaseAdvanced, CoinbaseExchange, KrakenSpotV1, KrakenSpotV2)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """One exchange's markets of one type, and the schemes of their book and trades (often the same)."""
+
+    exchange: str
+    type: MarketType
+    book: SchemeClass
+    trades: SchemeClass
+
+
+VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
+    (venue.exchange, venue.type): venue
+    for venue in (
+        Venue("BINANCE", MarketType.SPOT, BinanceSpot, BinanceSpot),
+        Venue("COINBASE", MarketType.SPOT, CoinbaseAdvanced, CoinbaseExchange),
+        Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
+    )
+}
+
+
+def venue(exchange: str, type_: MarketType, protocols: Mapping[str, str] | None = None) -> Venue:
+    """The schemes for an exchange's markets of a type. `protocols` chooses others: `KRAKEN.SPOT` → `kraken.v1`.
+    Raises ConfigError with what is known."""
+    found = VENUES.get((exchange.upper(), type_))
+    if found is None:
+        exchanges = sorted({name for name, _ in VENUES})
+        if exchange.upper() not in exchanges:
+            near = get_close_matches(exchange.upper(), exchanges, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"unknown exchange {exchange!r}: known are {', '.join(exchanges)}{hint}")
+        types = [str(kind) for name, kind in VENUES if name == exchange.upper()]
+        raise ConfigError(f"{exchange.upper()} has no {type_} markets here: known are {', '.join(types)}")
+    chosen = (protocols or {}).get(f"{found.exchange}.{found.type}")
+    if chosen is None:
+        return found
+    scheme = PROTOCOLS.get(chosen)
+    if scheme is None or scheme.exchange != found.exchange:
+        allowed = sorted(name for name, known in PROTOCOLS.items() if known.exchange == found.exchange)
+        raise ConfigError(f"{found.exchange}.{found.type}: unknown protocol {chosen!r}: known are {', '.join(allowed)}")
+    return Venue(found.exchange, found.type, scheme, scheme)

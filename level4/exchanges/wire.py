@@ -1,0 +1,89 @@
+"""What translation schemes share: decoders, messages, times.
+
+Decoders are typed: unknown fields are skipped without being made, which is cheaper than untyped decoding. Numbers that
+an exchange sends as JSON literals are fields of type `Any` under `float_hook=str`, so that their text survives
+(integers come as int, which is exact too).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from level4.model import RawTime
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MAX_MINUTES = 1000
+
+
+Decode = Callable[[str | bytes], Any]
+
+
+def decoder(shape: Any) -> Decode:
+    """A decoder of one message shape that keeps the text of number literals."""
+    return msgspec.json.Decoder(shape, float_hook=str).decode
+
+
+any_json: Final[Decode] = msgspec.json.Decoder().decode
+"""For acks and whatever the typed decoder refused. Raises msgspec.DecodeError when it is not JSON."""
+
+
+def message(content: dict[str, Any]) -> str:
+    return msgspec.json.encode(content).decode()
+
+
+def batches(symbols: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [symbols[i : i + size] for i in range(0, len(symbols), size)]
+
+
+def iso_us(raw: RawTime) -> int | None:
+    """RFC 3339 (`2026-11-22T10:00:00.123456Z`) → microseconds since 1970. Times before 1970 mean none
+    (Coinbase: `0001-01-01T00:00:00Z`). Raises ValueError. Keeps the last minutes seen: parsing the rest is cheap."""
+    if raw is None or raw == "":
+        return None
+    if not isinstance(raw, str):
+        raise ValueError(f"expected a time as text, got {raw!r}")  # noqa: TRY004 - the caller handles one type
+    minute = raw[:17]
+    start = _minutes.get(minute)
+    if start is None:
+        start = _minute(minute)
+    if start < 0:
+        return None
+    fraction = raw[20:-1]
+    if raw[-1:] != "Z" or len(raw) == 19 or (fraction and not fraction.isdecimal()):
+        moment = datetime.fromisoformat(raw)
+        return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // _MICROSECOND
+    return start + int(raw[17:19]) * 1_000_000 + int((fraction + "000000")[:6])
+
+
+_minutes: dict[str, int] = {}
+
+
+def _minute(minute: str) -> int:
+    start = (datetime.fromisoformat(minute + "00+00:00") - _EPOCH) // _MICROSECOND
+    if len(_minutes) >= _MAX_MINUTES:
+        _minutes.clear()
+    _minutes[minute] = start
+    return start
+
+
+def milliseconds_us(raw: RawTime) -> int | None:
+    """Milliseconds since 1970 → microseconds."""
+    return None if raw is None else int(raw) * 1000
+
+
+def seconds_us(raw: RawTime) -> int | None:
+    """Seconds since 1970 as decimal text (`1618678133.365913`) → microseconds. Raises ValueError."""
+    if raw is None:
+        return None
+    whole, _, fraction = str(raw).partition(".")
+    return int(whole) * 1_000_000 + int((fraction + "000000")[:6])
+
+
+def step(decimals: int) -> str:
+    """The smallest step of a number with so many decimals: 2 → `0.01`."""
+    return "1" if decimals <= 0 else "0." + "0" * (decimals - 1) + "1"

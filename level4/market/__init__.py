@@ -1,0 +1,5 @@
+"""The life of one market, pure: what a scheme decoded and the time in, events and wishes out."""
+
+from level4.market.market import MAX_KEPT, REPEAT_SECONDS, Market
+
+__all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Market"]

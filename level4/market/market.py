@@ -1,0 +1,425 @@
+"""The life of one market: from what a scheme decoded and the time, to events and wishes.
+
+    scheme.decode ─ snapshot, delta, trade, heartbeat ─▶ Market ─ settle ─▶ Publisher.put(event)
+                                                          │
+                                                          └─▶ Commands: fetch_snapshot, resubscribe, reconnect
+
+A frame is applied in full first: `snapshot`, `delta` and `trade` change the book and gather; `settle` publishes, trades
+before the spread, at most one spread event for a frame. Whatever breaks the book within a frame (a sequence break, a
+checksum, a number that is none) leaves nothing of that frame in the spread stream but the mark.
+
+Every event that ends trust in the book is marked in the stream itself. A book that was lost comes back in a new epoch,
+in-band snapshots without a gap go on in the old one. Updates that come while a book seeded by REST waits for its
+snapshot are kept, up to a bound.
+
+Pure: wall-clock time (nanoseconds, stamps only) and monotonic time (seconds, timers only) are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from level4.book import ASK, BID, PRICES, Best, OrderBook, Sync, Verdict
+from level4.market.resync import Resync
+from level4.market.streams import SpreadStream, TradeStream
+from level4.model import (
+    MARKED,
+    TRANSITIONS,
+    Changed,
+    Commands,
+    FeedState,
+    Instrument,
+    Level,
+    Publisher,
+    RawTime,
+    Status,
+    TakerSide,
+)
+from level4.model.decimals import plain
+from level4.model.events import RUNS_PER_TERM
+
+REPEAT_SECONDS: Final = 10.0
+"""A LIVE market without a spread event for so long repeats its last one; every market reports `alive` so often."""
+MAX_KEPT: Final = 20_000
+"""Updates kept while a REST snapshot is awaited. More: the snapshot is not coming, and a new one is needed anyway."""
+
+_S = FeedState
+_CHANGED: Final[tuple[Changed, ...]] = tuple(
+    "both" if bits & BID and bits & ASK else "bid" if bits & BID else "ask" for bits in range(BID + ASK + 1)
+)
+"""What the bits of `OrderBook.changes` are called."""
+_Delta = tuple[list[Level], list[Level], int | None, int | None, int | None, RawTime]
+_Trade = tuple[TakerSide | None, str, str, str | None, RawTime]
+
+
+class Market:
+    """One market of this node. Implements `MarketSink` for schemes; the other methods are for its feed."""
+
+    def __init__(
+        self,
+        *,
+        market_id: int,
+        instrument: Instrument,
+        sync: Sync,
+        exchange_us: Callable[[RawTime], int | None],
+        trade_us: Callable[[RawTime], int | None] | None = None,
+        term: int,
+        node: str,
+        publisher: Publisher,
+        commands: Commands,
+        frame: list[Market],
+        spread_trigger: Literal["price", "size"] = "price",
+        contiguous_trade_ids: bool = False,
+        runs: tuple[int, int] = (1, 1),
+    ) -> None:
+        """`exchange_us`, `trade_us`: how the schemes of the book and of the trades (default: the same) spell time.
+        `frame`: shared by all markets; a market that was touched appends itself. `runs`: first runs of spread and
+        trades in this term."""
+        self.market_id = market_id
+        self.instrument = instrument
+        self.term = term
+        self.state = _S.STARTING
+        self.reason: str | None = None
+        self.bad_times = 0
+        """Exchange times that could not be read."""
+        self._sync = sync
+        self._follows = sync.follows
+        self._exchange_us = exchange_us
+        self._trade_us = trade_us or exchange_us
+        self._node = node
+        self._publisher = publisher
+        self._frame = frame
+        self._watched = PRICES if spread_trigger == "price" else BID | ASK
+        self._spread = SpreadStream(market_id, instrument, term, node, runs[0])
+        self._trades = TradeStream(
+            market_id, instrument, term, node, runs[1], contiguous_ids=contiguous_trade_ids
+        )
+        self._resync = Resync(sync, commands)
+
+        self._book: OrderBook = sync.book()
+        self._whole = False
+        """Whether the book has its snapshot and every update since."""
+        self._at: int | None = None
+        """Sequence number of the last update applied."""
+        self._joining = False
+        """Whether the next update is the first one after a snapshot."""
+        self._depth: int | None = None
+        self._kept: list[_Delta] = []
+
+        self._touched = False
+        self._evidence = False
+        """Whether the book's subscription has shown itself alive since the market became STALE."""
+        self._broken: str | None = None
+        """Why the book broke in the present frame."""
+        self._pending: list[_Trade] = []
+        self._book_time: RawTime = None
+
+        self._spread_due = self._alive_due = float("inf")
+
+    # -- what a scheme calls ------------------------------------------------------------------------------------
+
+    def snapshot(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        last: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+        depth: int | None = None,
+    ) -> None:
+        self._touch()
+        self._evidence = True
+        self._book_time = exchange_time
+        self._depth = depth
+        self._book.load(bids, asks)
+        self._whole, self._at, self._joining = True, last, True
+        kept, self._kept = self._kept, []
+        for i, (more_bids, more_asks, first, newest, previous, time) in enumerate(kept):
+            self.delta(more_bids, more_asks, first, newest, previous, None, time)
+            if not self._whole:
+                self._kept = kept[i:]
+                return
+        if checksum is not None and not self._book.verify(checksum):
+            self._break(f"expected the book's checksum {checksum}, the snapshot has another")
+
+    def delta(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        first: int | None = None,
+        last: int | None = None,
+        previous: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+    ) -> None:
+        if not self._touched:
+            self._touched = True
+            self._frame.append(self)
+        self._evidence = True
+        if not self._whole:
+            if self._sync.rest:
+                self._keep((bids, asks, first, last, previous, exchange_time))
+            return
+        follows = self._follows
+        if follows is not None:
+            if self._joining and self._sync.joins is not None:
+                follows = self._sync.joins
+            verdict = follows(self._at or 0, first, last, previous)
+            if verdict is not Verdict.APPLY:
+                if verdict is Verdict.GAP:
+                    numbers = f"first {first}, last {last}, previous {previous}"
+                    self._break(f"expected an update that follows {self._at}, got {numbers}")
+                    if self._sync.rest:
+                        self._keep((bids, asks, first, last, previous, exchange_time))
+                return
+            self._at = last
+            self._joining = False
+        self._book_time = exchange_time
+        book = self._book
+        book.apply(bids, asks)
+        if self._depth is not None:
+            book.trim(self._depth)
+        if checksum is not None and not book.verify(checksum):
+            self._break(f"expected the book's checksum {checksum}, ours differs")
+
+    def trade(
+        self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
+    ) -> None:
+        self._touch()
+        self._pending.append((side, plain(price), plain(size), trade_id, exchange_time))
+
+    def heartbeat(self) -> None:
+        self._touch()
+        self._evidence = True
+
+    def _touch(self) -> None:
+        if not self._touched:
+            self._touched = True
+            self._frame.append(self)
+
+    def _break(self, reason: str) -> None:
+        self._whole = False
+        if self._broken is None:
+            self._broken = reason
+
+    def _keep(self, delta: _Delta) -> None:
+        if len(self._kept) >= MAX_KEPT:
+            self._kept.clear()
+            self._break(f"expected a snapshot within {MAX_KEPT} updates, none came")
+        self._kept.append(delta)
+
+    # -- after the frame ----------------------------------------------------------------------------------------
+
+    def settle(self, received_ns: int, now: float) -> None:
+        """Publish what the frame changed. To be called once after every frame that touched this market."""
+        self._touched = False
+        if self._pending:
+            self._publish_trades(received_ns)
+        if self._broken is not None:
+            reason, self._broken = self._broken, None
+            self.gap(reason, received_ns, now, keep_book=self._whole)
+        if not self._whole:
+            return
+        try:
+            if self.state is _S.LIVE:
+                bits = self._book.changes() & self._watched
+                if bits:
+                    self._publish_book(self._book.best(), _CHANGED[bits], received_ns, now)
+            elif self.state is _S.SYNCING or (self.state is _S.STALE and self._evidence):
+                self._come_alive(received_ns, now)
+        except ValueError as error:
+            self.gap(str(error), received_ns, now)
+
+    def _publish_book(self, best: Best, changed: Changed, received_ns: int, now: float) -> None:
+        exchange_us = self._time(self._exchange_us, self._book_time)
+        self._publisher.put(self._spread.book(best, changed, exchange_us, received_ns // 1000))
+        self._spread_due = now + REPEAT_SECONDS
+
+    def _publish_trades(self, received_ns: int) -> None:
+        pending, self._pending = self._pending, []
+        for side, price, size, trade_id, time in pending:
+            record, lost = self._trades.trade(
+                side, price, size, trade_id, self._time(self._trade_us, time), received_ns // 1000
+            )
+            if lost:
+                self._announce("gap", f"trades missing before id {trade_id}", lost=lost)
+            self._publisher.put(record)
+
+    def _time(self, exchange_us: Callable[[RawTime], int | None], raw: RawTime) -> int | None:
+        """A time that cannot be read makes no book wrong: it is null, and counted."""
+        try:
+            return exchange_us(raw)
+        except ValueError:
+            self.bad_times += 1
+            return None
+
+    def _come_alive(self, received_ns: int, now: float) -> None:
+        """SYNCING or STALE → LIVE, with a state record: a new epoch after the book was lost, else the same."""
+        best = self._book.seen()
+        if self.state is _S.SYNCING:
+            self._spread.next_epoch()
+        self._publish_book(best, "state", received_ns, now)
+        if self.state is _S.SYNCING:
+            self._announce("snapshot", None)
+        self._enter(_S.LIVE, None)
+        self._announce("live", None)
+        self._resync.succeeded(now)
+
+    # -- what its feed tells ------------------------------------------------------------------------------------
+
+    def start(self, now_ns: int, now: float) -> None:
+        """The feed exists; nothing is connected yet."""
+        self._alive_due = now + REPEAT_SECONDS
+        self._announce("feed_started", None)
+
+    def connected(self, channel: str, now_ns: int, now: float) -> None:
+        """The connection for a channel is up and the subscription was sent."""
+        if channel == "book" and self.state is not _S.STOPPED:
+            if self.state in (_S.LIVE, _S.STALE):
+                self._lose("subscribed again", now_ns)
+            self._forget_book()
+            if self.state is not _S.SYNCING:
+                self._enter(_S.SYNCING, None)
+            self._resync.subscribed(now)
+
+    def disconnected(self, channel: str, reason: str, now_ns: int, now: float) -> None:
+        """The connection for a channel is gone."""
+        if channel == "trades":
+            self._trades.interrupted()
+        if channel == "book":
+            if self.state in (_S.LIVE, _S.STALE):
+                self._lose(reason, now_ns)
+            self._forget_book()
+            self._resync.waiting_for_connection(now)
+        self._announce("reconnecting", f"{channel}: {reason}")
+
+    def gap(
+        self, reason: str, now_ns: int, now: float, lost: int | None = None, *, keep_book: bool = False
+    ) -> None:
+        """The book is wrong or incomplete: mark it and ask for it anew. `keep_book`: a snapshot came after the
+        break, in the same frame."""
+        if not keep_book:
+            self._whole = False
+        if self.state in (_S.LIVE, _S.STALE):
+            self._lose(reason, now_ns, lost)
+            self._enter(_S.SYNCING, reason)
+        elif self.state is not _S.SYNCING:
+            return
+        if not keep_book:
+            self._announce("resync", reason)
+            self._resync.failed(reason, now)
+
+    def stale(self, reason: str, now_ns: int, now: float) -> None:
+        """There is no evidence that the book is still right."""
+        if self.state is _S.LIVE:
+            self._evidence = False
+            self._fall(_S.STALE, reason, now_ns)
+            self._announce("stale", reason)
+
+    def halt(self, reason: str, now_ns: int, now: float) -> None:
+        """The exchange refuses or is in maintenance. `connected` ends it."""
+        if self.state not in (_S.HALTED, _S.STOPPED):
+            self._forget_book()
+            self._fall(_S.HALTED, reason, now_ns)
+            self._announce("halted", reason)
+            self._resync.waiting_for_connection(now)
+
+    def refused(self, channel: str, reason: str, now_ns: int, now: float) -> None:
+        """The exchange refused a subscription. Without its book a market is halted; it is asked for again later."""
+        if channel == "book":
+            self.halt(reason, now_ns, now)
+            self._resync.refused(now)
+        else:
+            self._announce("refused", f"{channel}: {reason}")
+
+    def stop(self, reason: str, now_ns: int, now: float) -> None:
+        """The end of this market on this node."""
+        if self.state is not _S.STOPPED:
+            self._forget_book()
+            self._fall(_S.STOPPED, reason, now_ns)
+            self._announce("feed_stopped", reason)
+            self._spread_due = self._alive_due = float("inf")
+            self._resync.waiting_for_connection(now)
+
+    def tick(self, now_ns: int, now: float) -> None:
+        """Do what is due: the repeat of the last spread, `alive`, another try to get the book."""
+        if self.state is _S.LIVE and now >= self._spread_due:
+            self._publisher.put(self._spread.repeat())
+            self._spread_due = now + REPEAT_SECONDS
+        if now >= self._alive_due:
+            self._announce("alive", self.reason)
+            self._alive_due = now + REPEAT_SECONDS
+        overdue = self._resync.tick(now)
+        if overdue is not None and self.state is not _S.STOPPED:
+            self._announce("resync", overdue)
+
+    def next_tick(self) -> float:
+        """Monotonic time of the next thing that is due (infinity: nothing)."""
+        repeat = self._spread_due if self.state is _S.LIVE else float("inf")
+        return min(repeat, self._alive_due, self._resync.due)
+
+    # -- for those who look -------------------------------------------------------------------------------------
+
+    @property
+    def book(self) -> OrderBook:
+        return self._book
+
+    def runs(self) -> tuple[int, int]:
+        """The present runs of spread and trades."""
+        return self._spread.run, self._trades.run
+
+    def check(self) -> None:
+        """Assert all internal invariants (for tests)."""
+        if self._whole:
+            self._book.check()
+        if self.state in (_S.LIVE, _S.STALE):
+            assert self._whole, f"{self.state} without a whole book"
+            assert self._spread.last is not None, f"{self.state} without a record"
+        assert not self._touched, "a frame was not settled"
+        assert not self._pending, "trades were not published"
+        assert len(self._kept) <= MAX_KEPT, "kept updates pile up"
+        assert self._sync.rest or not self._kept, "updates kept for a snapshot that nobody fetches"
+
+    # -- small steps --------------------------------------------------------------------------------------------
+
+    def _forget_book(self) -> None:
+        self._whole = False
+        self._kept.clear()
+        self._book.clear()
+
+    def _lose(self, reason: str, now_ns: int, lost: int | None = None) -> None:
+        self._fall(_S.GAP, reason, now_ns)
+        self._announce("gap", reason, lost=lost)
+
+    def _fall(self, state: FeedState, reason: str, now_ns: int) -> None:
+        """Enter a state that ends trust in the book, and mark it in the stream."""
+        self._enter(state, reason)
+        if state in MARKED:
+            self._publisher.put(self._spread.mark(state, now_ns // 1000))
+
+    def _enter(self, state: FeedState, reason: str | None) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"market {self.market_id}: no way from {self.state} to {state}")
+        self.state = state
+        self.reason = reason
+
+    def _announce(self, event: str, reason: str | None, lost: int | None = None) -> None:
+        instrument = self.instrument
+        self._publisher.put(
+            Status(
+                self.market_id,
+                event,
+                self.state,
+                reason,
+                None,
+                self.term * RUNS_PER_TERM + 1,
+                0,
+                self._node,
+                0,
+                instrument.exchange,
+                instrument.type,
+                instrument.symbol,
+                lost,
+            )
+        )
