@@ -59,6 +59,12 @@ class MarketRequest:
     type: MarketType
     base: str
     quote: str
+    expiry: str | None = None
+    """ISO date (UTC); dated contracts and options."""
+    strike: str | None = None
+    right: str | None = None
+    """`C` or `P`."""
 
     def __str__(self) -> str:
-        return f"{self.id}={self.exchange}:{self.type}:{self.base}/{self.quote}"
+        terms = "".join(f"-{term}" for term in (self.expiry, self.strike, self.right) if term)
+        return f"{self.id}={self.exchange}:{self.type}:{self.base}/{self.quote}{terms}"

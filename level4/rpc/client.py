@@ -1,0 +1,170 @@
+"""A typed client of the control service for trio programs: the CLI, tests, and nodes that ask other nodes.
+
+    async with connect("127.0.0.1", 50051) as control:
+        reply = await control.start_market(Market(id=17, exchange_name="KRAKEN", type="SPOT", …), wait_live=True)
+        async with control.watch_markets() as replies:
+            async for reply in replies: ...
+
+Every call has a deadline, which the node gets to know. Failures are `level4.rpc.errors`: the same classes the node's
+handlers raise; a node that cannot be reached is NodeUnavailableError. The connection is made with the first call.
+
+Transport security and tokens, when they come, are arguments of `connect`: `ssl` and metadata of the channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, Generic, Self, TypeVar
+
+import trio
+from google.protobuf.message import Message
+from grpclib.client import Channel, ServiceMethod, Stream
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from level4.proto.level4_grpc import ControlStub
+from level4.proto.level4_pb2 import (
+    ListMarketsRequest,
+    ListNodesRequest,
+    Market,
+    MarketOnlineRequest,
+    Node,
+    StartMarketReply,
+    StartMarketRequest,
+    StopMarketReply,
+    StopMarketRequest,
+    WatchBookReply,
+    WatchBookRequest,
+    WatchMarketsReply,
+    WatchMarketsRequest,
+)
+from level4.rpc.bridge import on_asyncio, open_loop
+from level4.rpc.errors import DeadlineExceededError, NodeUnavailableError, error_of
+
+TIMEOUT: Final = 10.0
+"""Seconds for one call, unless told otherwise."""
+LIVE_TIMEOUT: Final = 60.0
+"""Seconds for a start that waits until the market is LIVE."""
+
+Req = TypeVar("Req", bound=Message)
+Rep = TypeVar("Rep", bound=Message)
+
+
+class ControlClient:
+    """Calls of one node. `timeout` of each call is in seconds. Markets are named as the schema says."""
+
+    def __init__(self, channel: Channel, address: str, timeout: float) -> None:
+        self._stub = ControlStub(channel)
+        self._health = HealthStub(channel)
+        self._address = address
+        self._timeout = timeout
+
+    async def start_market(
+        self,
+        market: Market,
+        *,
+        wait_live: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - sent along
+    ) -> StartMarketReply:
+        request = StartMarketRequest(market=market, wait_live=wait_live)
+        return await self._call(self._stub.StartMarket, request, timeout or (LIVE_TIMEOUT if wait_live else None))
+
+    async def stop_market(self, market: Market) -> StopMarketReply:
+        return await self._call(self._stub.StopMarket, StopMarketRequest(market=market))
+
+    async def is_market_online(self, market: Market) -> bool:
+        return (await self._call(self._stub.IsMarketOnline, MarketOnlineRequest(market=market))).is_online
+
+    async def list_markets(self) -> list[Market]:
+        return list((await self._call(self._stub.ListActiveMarkets, ListMarketsRequest())).markets)
+
+    async def list_nodes(self) -> list[Node]:
+        return list((await self._call(self._stub.ListNodes, ListNodesRequest())).nodes)
+
+    async def is_serving(self) -> bool:
+        """Whether the node's health is SERVING."""
+        reply = await self._call(self._health.Check, HealthCheckRequest())
+        return reply.status == HealthCheckResponse.SERVING
+
+    @asynccontextmanager
+    async def watch_markets(self) -> AsyncIterator[Replies[WatchMarketsReply]]:
+        async with self._open(self._stub.WatchMarkets, WatchMarketsRequest()) as replies:
+            yield replies
+
+    @asynccontextmanager
+    async def watch_book(
+        self, market: Market, *, depth: int = 10, interval_ms: int = 1000
+    ) -> AsyncIterator[Replies[WatchBookReply]]:
+        request = WatchBookRequest(market=market, depth=depth, interval_ms=interval_ms)
+        async with self._open(self._stub.WatchBook, request) as replies:
+            yield replies
+
+    async def _call(self, method: ServiceMethod[Req, Rep], request: Req, timeout: float | None = None) -> Rep:  # noqa: ASYNC109
+        with _failures(self._address):
+            reply: Rep = await on_asyncio(method.__call__)(request, timeout=timeout or self._timeout)  # type: ignore[operator]
+        return reply
+
+    @asynccontextmanager
+    async def _open(self, method: ServiceMethod[Req, Rep], request: Req) -> AsyncIterator[Replies[Rep]]:
+        stream = method.open()
+        try:
+            with _failures(self._address), trio.fail_after(self._timeout):
+                await on_asyncio(stream.__aenter__)()
+                await on_asyncio(stream.send_message)(request)
+            yield Replies(stream, self._address)
+        finally:
+            # leave as cancelled: a plain exit would wait for the end of a stream that has none
+            with trio.CancelScope(shield=True):
+                await on_asyncio(stream.__aexit__)(asyncio.CancelledError, asyncio.CancelledError(), None)
+
+
+class Replies(Generic[Rep]):
+    """The replies of a server stream. Ends when the node ends it well, else raises like a call."""
+
+    def __init__(self, stream: Stream[Req, Rep], address: str) -> None:
+        self._stream = stream
+        self._address = address
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Rep:
+        with _failures(self._address):
+            reply = await on_asyncio(self._stream.recv_message)()
+            if reply is not None:
+                return reply
+            await on_asyncio(self._stream.recv_trailing_metadata)()
+        raise StopAsyncIteration
+
+
+@asynccontextmanager
+async def connect(host: str, port: int, *, timeout: float = TIMEOUT) -> AsyncIterator[ControlClient]:  # noqa: ASYNC109
+    """A client of the node at `host`:`port`. `timeout` in seconds is the default of its calls."""
+    failure: Exception | None = None
+    async with open_loop():
+        channel = Channel(host, port)
+        try:
+            yield ControlClient(channel, f"{host}:{port}", timeout)
+        except Exception as error:
+            failure = error
+        finally:
+            channel.close()
+    if failure is not None:
+        raise failure  # out here, so that the loop's nurseries do not wrap it in a group
+
+
+@contextmanager
+def _failures(address: str) -> Iterator[None]:
+    try:
+        yield
+    except GRPCError as error:
+        raise error_of(error.status.name, error.message or error.status.name) from None
+    except (TimeoutError, trio.TooSlowError):
+        raise DeadlineExceededError(f"node {address} did not answer in time") from None
+    except StreamTerminatedError as error:
+        raise NodeUnavailableError(f"node {address} ended the connection: {error}") from None
+    except OSError as error:
+        raise NodeUnavailableError(f"node {address} cannot be reached: {error.strerror or error}") from None

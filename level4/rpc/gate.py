@@ -1,0 +1,167 @@
+"""What every call passes on its way in and out: admission, limits, the count of calls in flight, the last safety net.
+
+Invariants: at most `Limits.calls` calls run at once; no message larger than `Limits.message_bytes` is read; a call
+that is refused or cut off always gets a status (grpclib sends nothing for a bare cancellation, and its client would
+wait for ever); no exception leaves as UNKNOWN.
+
+Tokens, when they come, are checked in `Gate._admit`, before anything of the request is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import trio
+from google.protobuf.message import DecodeError
+from grpclib.const import Handler, Status
+from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
+
+_log = logging.getLogger(__name__)
+
+AnyStream = Stream[Any, Any]
+Method = Callable[[AnyStream], Awaitable[None]]
+
+
+class Service(Protocol):
+    """What grpclib serves: the generated `…Base` classes are such."""
+
+    def __mapping__(self) -> Mapping[str, Handler]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    message_bytes: int = 64 * 1024
+    """Largest request. Ours take some hundred bytes."""
+    calls: int = 512
+    """Calls in flight over all connections, streams included."""
+    connections: int = 512
+
+
+@dataclass(slots=True)
+class RpcStats:
+    """Counters since the start; `in_flight` and `connections` are now."""
+
+    calls: int = 0
+    in_flight: int = 0
+    connections: int = 0
+    refused_busy: int = 0
+    refused_draining: int = 0
+    refused_connections: int = 0
+    refused_messages: int = 0
+    failed: int = 0
+    """Calls that ended by a mistake of ours (INTERNAL)."""
+
+
+class Gate:
+    def __init__(self, limits: Limits, stats: RpcStats, name: str) -> None:
+        self._limits = limits
+        self._stats = stats
+        self._name = name
+        self._draining = False
+        self._unary = 0
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._no_unary = trio.Event()
+
+    def guard(self, service: Service, *, while_draining: bool = False) -> Service:
+        """The same service with every call passing the gate. `while_draining`: serve it to the very end (health)."""
+        return _Guarded(
+            {
+                path: handler._replace(func=self._guarded(path, handler, while_draining))
+                for path, handler in service.__mapping__().items()
+            }
+        )
+
+    async def drain(self) -> None:
+        """Refuse new calls, end streams with UNAVAILABLE, and wait until the other calls have been answered."""
+        self._draining = True
+        for task in self._streams:
+            task.cancel()
+        if self._unary:
+            await self._no_unary.wait()
+
+    def _guarded(self, path: str, handler: Handler, while_draining: bool) -> Method:
+        call: Method = handler.func
+        streaming = bool(handler.cardinality.client_streaming or handler.cardinality.server_streaming)
+
+        async def guarded(stream: AnyStream) -> None:
+            self._admit(while_draining)
+            task = asyncio.current_task()
+            self._stats.calls += 1
+            self._stats.in_flight += 1
+            if while_draining:
+                pass
+            elif streaming and task is not None:
+                self._streams.add(task)
+            else:
+                self._unary += 1
+            self._bound_messages(path, stream)
+            try:
+                await call(stream)
+            except GRPCError:
+                raise
+            except asyncio.CancelledError:
+                if self._draining:
+                    raise self._shutting_down() from None
+                raise
+            except DecodeError:
+                raise GRPCError(Status.INVALID_ARGUMENT, f"{path}: the request is no message of its type") from None
+            except Exception:
+                self._stats.failed += 1
+                _log.exception("%s failed by a mistake of ours; its caller gets INTERNAL, the node goes on", path)
+                message = f"{path} failed by a mistake of node {self._name}; its log has the traceback"
+                raise GRPCError(Status.INTERNAL, message) from None
+            finally:
+                self._stats.in_flight -= 1
+                if while_draining:
+                    pass
+                elif streaming and task is not None:
+                    self._streams.discard(task)
+                else:
+                    self._unary -= 1
+                    if self._draining and not self._unary:
+                        self._no_unary.set()
+
+        return guarded
+
+    def _admit(self, while_draining: bool) -> None:
+        if self._draining and not while_draining:
+            self._stats.refused_draining += 1
+            raise self._shutting_down()
+        if self._stats.in_flight >= self._limits.calls:
+            self._stats.refused_busy += 1
+            message = f"node {self._name} has {self._limits.calls} calls in flight; try again later"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
+
+    def _shutting_down(self) -> GRPCError:
+        return GRPCError(Status.UNAVAILABLE, f"node {self._name} is shutting down; ask another node")
+
+    def _bound_messages(self, path: str, stream: AnyStream) -> None:
+        """grpclib reads whatever length a client announces; look at the length before anything is read."""
+        h2_stream = stream._stream
+        read, limit = h2_stream.recv_data, self._limits.message_bytes
+
+        async def recv_data(size: int) -> bytes:
+            if size > limit:
+                self._stats.refused_messages += 1
+                raise GRPCError(
+                    Status.RESOURCE_EXHAUSTED, f"{path}: expected a message of at most {limit} bytes, got {size}"
+                )
+            try:
+                return await read(size)
+            except AssertionError:  # how grpclib says that the stream ended inside a message
+                raise GRPCError(Status.INVALID_ARGUMENT, f"{path}: the request ended within a message") from None
+
+        h2_stream.recv_data = recv_data  # type: ignore[method-assign]  # no other hook before the read
+
+
+class _Guarded:
+    def __init__(self, mapping: Mapping[str, Handler]) -> None:
+        self._mapping = mapping
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        return self._mapping
