@@ -1,0 +1,70 @@
+"""The markets a synthetic exchange lists.
+
+Names and prices are of the kind people know, so that demonstrations read well; beyond them any number of invented
+ones can be generated. Tick and lot follow one rule for all: six significant digits of price, and a lot worth about
+ten cents (exchanges with a fixed lot precision use their own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from level4.model import ConfigError
+
+_PRICES: Final = {
+    "BTC": Decimal(64000),
+    "ETH": Decimal(3200),
+    "SOL": Decimal(150),
+    "XRP": Decimal(2),
+    "ADA": Decimal("0.5"),
+    "DOGE": Decimal("0.2"),
+    "USD": Decimal(1),
+    "USDT": Decimal(1),
+    "USDC": Decimal(1),
+    "EUR": Decimal("1.1"),
+}
+"""In dollars."""
+DEFAULT_SYMBOLS: Final = ("BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD", "ADA/USD", "DOGE/USD")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    base: str
+    quote: str
+    price: Decimal
+    """Where the random walk starts."""
+    price_decimals: int
+    lot_decimals: int
+
+    @property
+    def tick(self) -> Decimal:
+        return Decimal(1).scaleb(-self.price_decimals)
+
+    @property
+    def lot(self) -> Decimal:
+        return Decimal(1).scaleb(-self.lot_decimals)
+
+
+def listed(symbol: str, lot_decimals: int | None = None) -> Listed:
+    """A market by its `BASE/QUOTE` name. Raises ConfigError for a name of another shape."""
+    base, slash, quote = symbol.upper().partition("/")
+    if not slash or not base or not quote or "/" in quote:
+        raise ConfigError(f"expected a symbol like BTC/USD for the simulator, got {symbol!r}")
+    price = _price(base) / _price(quote)
+    decimals = min(10, max(0, 5 - price.adjusted()))
+    if lot_decimals is None:
+        lot_decimals = min(8, max(0, _price(base).adjusted() + 1))
+    return Listed(base, quote, round(price, decimals), decimals, lot_decimals)
+
+
+def symbols(count: int, names: Sequence[str] = DEFAULT_SYMBOLS) -> list[str]:
+    """The named symbols, and generated ones up to `count`."""
+    return [*names, *(f"SIM{number}/USD" for number in range(1, count - len(names) + 1))]
+
+
+def _price(code: str) -> Decimal:
+    """In dollars; that of a code nobody knows follows from its letters."""
+    return _PRICES.get(code) or Decimal(10 + sum(map(ord, code)) * 37 % 990)
