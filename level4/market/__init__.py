@@ -1,5 +1,6 @@
 """The life of one market, pure: what a scheme decoded and the time in, events and wishes out."""
 
 from level4.market.market import MAX_KEPT, REPEAT_SECONDS, Market
+from level4.market.naming import named
 
-__all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Market"]
+__all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Market", "named"]

@@ -1,0 +1,1 @@
+"""The `level4` command."""

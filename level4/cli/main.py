@@ -1,0 +1,64 @@
+"""The one command. Exit codes: 0 ok, 2 usage or configuration, 3 not found, 4 conflict, 5 a dependency is away.
+
+Commands are imported when they are called, so that `level4 --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+from level4 import __version__
+from level4.model import ConfigError, Level4Error, UnavailableError
+
+EXIT_USAGE: Final = 2
+EXIT_UNAVAILABLE: Final = 5
+
+_COMMANDS: Final = {
+    "replay": "Replay recordings and print the events they lead to.",
+}
+"""Every command has a module of its name in this package with a click command of its name; the text: its short help."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"level4.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            _fail(error, EXIT_USAGE)
+        except UnavailableError as error:
+            _fail(error, EXIT_UNAVAILABLE)
+        except Level4Error as error:
+            _fail(error, 1)
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. Leave stdout closed, so that nothing complains at exit.
+            sys.stdout = None
+            sys.exit(0)
+
+
+def _fail(error: Level4Error, code: int) -> None:
+    click.echo(f"level4: {error}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="level4")
+def main() -> None:
+    """Level-2 market data of crypto exchanges, kept honest, published to Kafka."""

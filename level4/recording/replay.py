@@ -1,0 +1,239 @@
+"""Recorded frames through the very decode, sync and book code that runs live; events out.
+
+Deterministic: no network, no timers, no clock. Term 0, node `replay`, and `published_us` is the time the frame was
+received. A recorded `http` event is delivered where it stands, whether or not a market has asked for it; wishes
+(resubscribe, reconnect, fetch) are not answered. Each file is replayed on its own, from an empty state; a market that
+several files hold keeps its id, and its runs go on, so that the whole output is one lawful stream for its consumer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from level4.book.sync import Succession
+from level4.exchanges import PROTOCOLS, Scheme
+from level4.market import Market, named
+from level4.model import (
+    ConfigError,
+    Event,
+    Instrument,
+    Level,
+    MarketSink,
+    Notice,
+    Numbering,
+    RawTime,
+    TakerSide,
+)
+from level4.recording.format import RecordedEvent, Recording
+
+NODE = "replay"
+
+
+class Replayed(NamedTuple):
+    """An event and where it comes from."""
+
+    event: Event
+    file: str
+    frame: int
+    native_symbol: str
+
+
+class Replay:
+    """Replay files. `symbols`: only these native symbols."""
+
+    def __init__(
+        self, *, symbols: Collection[str] = (), spread_trigger: Literal["price", "size"] = "price"
+    ) -> None:
+        self.symbols = frozenset(symbols)
+        self.spread_trigger = spread_trigger
+        self.numbering = Numbering()
+        self.unknown: dict[str, int] = {}
+        """Messages that no rule knows, by kind."""
+        self.errors: dict[str, int] = {}
+        """Frames that could not be handled, by kind of error."""
+        self._ids: dict[tuple[str, str], int] = {}
+        self._runs: dict[int, tuple[int, int]] = {}
+
+    def run(self, paths: Sequence[Path]) -> Iterator[Replayed]:
+        """All events of the files, in order. Raises ConfigError for a file that cannot be replayed."""
+        for path in paths:
+            yield from _File(self, path).events()
+
+    def market_id(self, exchange: str, symbol: str) -> int:
+        return self._ids.setdefault((exchange, symbol), len(self._ids) + 1)
+
+    def ids(self) -> dict[tuple[str, str], int]:
+        """Market ids by exchange and native symbol, as given so far."""
+        return dict(self._ids)
+
+    def runs(self, market_id: int) -> tuple[int, int]:
+        return self._runs.get(market_id, (1, 1))
+
+    def used(self, market_id: int, runs: tuple[int, int]) -> None:
+        self._runs[market_id] = (runs[0] + 1, runs[1] + 1)
+
+
+class _File(dict[str, MarketSink]):
+    """One recording's markets, as their scheme sees them. A symbol becomes a market with its first data."""
+
+    def __init__(self, replay: Replay, path: Path) -> None:
+        super().__init__()
+        self._replay = replay
+        self._recording = Recording(path)
+        header = self._recording.header
+        scheme = PROTOCOLS.get(header.protocol)
+        if scheme is None:
+            known = ", ".join(sorted(PROTOCOLS))
+            raise ConfigError(f"{path}: unknown protocol {header.protocol!r}: known are {known}")
+        self._scheme: Scheme = scheme()
+        self._instruments = {i.native_symbol: i for i in self._recording.instruments(scheme)}
+        self._markets: dict[str, Market] = {}
+        self._succession = Succession()
+        self._touched: list[Market] = []
+        self._events: list[tuple[Event, str]] = []
+        self._now_ns = 0
+
+    def events(self) -> Iterator[Replayed]:
+        name = self._recording.path.name
+        for number, recorded in enumerate(self._recording.events()):
+            self._now_ns = recorded.t
+            if recorded.k == "recv":
+                self._handle(recorded.frame())
+            elif recorded.k == "http":
+                self._handle_response(recorded)
+            for market in self._touched:
+                market.settle(recorded.t, 0.0)
+            self._touched.clear()
+            for event, symbol in self._events:
+                self._replay.numbering.number(event, recorded.t // 1000)
+                yield Replayed(event, name, number, symbol)
+            self._events.clear()
+        for market in self._markets.values():
+            self._replay.used(market.market_id, market.runs())
+
+    def _handle(self, frame: str | bytes) -> None:
+        try:
+            self._scheme.decode(frame, self._now_ns, self)
+        except Exception as error:  # whatever a frame does, the replay goes on as a connection would
+            self._failed(error)
+            touched = {market.instrument.native_symbol for market in self._touched}
+            for symbol in named(frame, self._markets, touched):
+                self._markets[symbol].gap(f"frame could not be handled: {error}", self._now_ns, 0.0)
+
+    def _handle_response(self, recorded: RecordedEvent) -> None:
+        symbol = self._scheme.snapshot_symbol(recorded.url or "")
+        if symbol is None or recorded.status != 200:
+            return
+        try:
+            self._scheme.decode_snapshot(symbol, recorded.frame(), self)
+        except Exception as error:  # as above
+            self._failed(error)
+            self._markets[symbol].gap(f"REST snapshot could not be handled: {error}", self._now_ns, 0.0)
+
+    def _failed(self, error: Exception) -> None:
+        kind = type(error).__name__
+        self._replay.errors[kind] = self._replay.errors.get(kind, 0) + 1
+
+    # -- Markets ------------------------------------------------------------------------------------------------
+
+    def __missing__(self, native_symbol: str) -> MarketSink:
+        if self._replay.symbols and native_symbol not in self._replay.symbols:
+            sink: MarketSink = _Unwanted()
+        else:
+            sink = self._markets[native_symbol] = self._market(native_symbol)
+        self[native_symbol] = sink
+        return sink
+
+    def _market(self, native_symbol: str) -> Market:
+        exchange = self._recording.header.exchange
+        market_id = self._replay.market_id(exchange, native_symbol)
+        market = Market(
+            market_id=market_id,
+            instrument=self._instruments.get(native_symbol)
+            or Instrument(exchange, None, native_symbol, native_symbol),
+            sync=self._scheme.sync,
+            exchange_us=self._scheme.exchange_us,
+            term=0,
+            node=NODE,
+            publisher=_Sink(self._events, native_symbol),
+            commands=_Unanswered(),
+            frame=self._touched,
+            spread_trigger=self._replay.spread_trigger,
+            contiguous_trade_ids=self._scheme.contiguous_trade_ids,
+            runs=self._replay.runs(market_id),
+        )
+        market.start(self._now_ns, 0.0)
+        market.connected("book", self._now_ns, 0.0)
+        return market
+
+    def subscribed(self, native_symbol: str, channel: str) -> None:
+        """A recording may hold data without an ack: the first data count, not the ack."""
+
+    def refused(self, native_symbol: str | None, reason: str) -> None:
+        self.unknown(f"refused: {reason}")
+
+    def notice(self, notice: Notice, text: str) -> None:
+        """The recording itself shows what came of it."""
+
+    def unknown(self, kind: str) -> None:
+        self._replay.unknown[kind] = self._replay.unknown.get(kind, 0) + 1
+
+    def sequence(self, number: int) -> None:
+        missing = self._succession.next(number)
+        if missing is not None:
+            for market in self._markets.values():
+                market.gap(missing, self._now_ns, 0.0)
+
+
+class _Sink:
+    """Publisher of one market: the events of the present frame."""
+
+    def __init__(self, events: list[tuple[Event, str]], native_symbol: str) -> None:
+        self._events = events
+        self._native_symbol = native_symbol
+
+    def put(self, event: Event) -> None:
+        self._events.append((event, self._native_symbol))
+
+
+class _Unanswered:
+    """Commands that nobody carries out: the recording holds whatever answers there were."""
+
+    def fetch_snapshot(self) -> None: ...
+
+    def resubscribe(self) -> None: ...
+
+    def reconnect(self, reason: str) -> None: ...
+
+
+class _Unwanted:
+    """A market that was not asked for."""
+
+    def snapshot(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        last: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+        depth: int | None = None,
+    ) -> None: ...
+
+    def delta(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        first: int | None = None,
+        last: int | None = None,
+        previous: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+    ) -> None: ...
+
+    def trade(
+        self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
+    ) -> None: ...
+
+    def heartbeat(self) -> None: ...
