@@ -42,5 +42,10 @@ def mid(bid: str, ask: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two texts spell the same number (`1.0`, `1.00`)."""
-    return one == other or Decimal(one) == Decimal(other)
+    """Whether two texts spell the same number (`1.0`, `1.00`). Raises ValueError when one is not a number."""
+    if one == other:
+        return True
+    try:
+        return Decimal(one) == Decimal(other)
+    except InvalidOperation:
+        raise ValueError(f"expected two decimal numbers, got {one[:60]!r} and {other[:60]!r}") from None
