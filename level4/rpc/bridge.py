@@ -7,11 +7,14 @@ program, in the same thread: no locks, whole tracebacks, and cancellation crosse
   builds a trio-backed loop and fails. Nothing in the process but this room may use asyncio.
 * The loop's own handler of stray exceptions (a bug in a protocol callback, an accept that found no free file
   descriptor) ends the loop, and with it the node. Ours logs and goes on: a stranger's bytes must never stop feeds.
+* There may be several loops at once (a server, and clients that its handlers open), and the innermost one opened in a
+  task is "current". So every crossing names its loop.
 """
 
 from __future__ import annotations
 
 import logging
+from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, cast
@@ -24,22 +27,22 @@ R = TypeVar("R")
 _log = logging.getLogger(__name__)
 
 
-def on_trio(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Make a trio function callable from asyncio. Cancelling the caller cancels it, and waits until it has ended."""
-    return cast("Callable[P, Awaitable[R]]", trio_asyncio.trio_as_aio(function))
+def on_trio(function: Callable[P, Awaitable[R]], loop: AbstractEventLoop) -> Callable[P, Awaitable[R]]:
+    """Make a trio function callable from `loop`. Cancelling the caller cancels it, and waits until it has ended."""
+    return cast("Callable[P, Awaitable[R]]", trio_asyncio.trio_as_aio(function, loop=loop))
 
 
-def on_asyncio(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Make an asyncio function callable from trio, inside `open_loop`. Cancellation of the caller reaches it."""
-    return cast("Callable[P, Awaitable[R]]", trio_asyncio.aio_as_trio(function))
+def on_asyncio(function: Callable[P, Awaitable[R]], loop: AbstractEventLoop) -> Callable[P, Awaitable[R]]:
+    """Make an asyncio function callable from trio; it runs in `loop`. Cancellation of the caller reaches it."""
+    return cast("Callable[P, Awaitable[R]]", trio_asyncio.aio_as_trio(function, loop=loop))
 
 
 @asynccontextmanager
-async def open_loop() -> AsyncIterator[None]:
-    """An asyncio loop for the code inside; its tasks are cancelled and awaited at the end."""
+async def open_loop() -> AsyncIterator[AbstractEventLoop]:
+    """A new asyncio loop; its tasks are cancelled and awaited at the end."""
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_log_stray)
-        yield
+        yield loop
 
 
 def _log_stray(_loop: object, context: dict[str, Any]) -> None:

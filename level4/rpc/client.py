@@ -56,9 +56,10 @@ Rep = TypeVar("Rep", bound=Message)
 class ControlClient:
     """Calls of one node. `timeout` of each call is in seconds. Markets are named as the schema says."""
 
-    def __init__(self, channel: Channel, address: str, timeout: float) -> None:
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, address: str, timeout: float) -> None:
         self._stub = ControlStub(channel)
         self._health = HealthStub(channel)
+        self._loop = loop
         self._address = address
         self._timeout = timeout
 
@@ -104,7 +105,7 @@ class ControlClient:
 
     async def _call(self, method: ServiceMethod[Req, Rep], request: Req, timeout: float | None = None) -> Rep:  # noqa: ASYNC109
         with _failures(self._address):
-            reply: Rep = await on_asyncio(method.__call__)(request, timeout=timeout or self._timeout)  # type: ignore[operator]
+            reply: Rep = await on_asyncio(method.__call__, self._loop)(request, timeout=timeout or self._timeout)  # type: ignore[operator]
         return reply
 
     @asynccontextmanager
@@ -112,20 +113,21 @@ class ControlClient:
         stream = method.open()
         try:
             with _failures(self._address), trio.fail_after(self._timeout):
-                await on_asyncio(stream.__aenter__)()
-                await on_asyncio(stream.send_message)(request)
-            yield Replies(stream, self._address)
+                await on_asyncio(stream.__aenter__, self._loop)()
+                await on_asyncio(stream.send_message, self._loop)(request)
+            yield Replies(stream, self._loop, self._address)
         finally:
             # leave as cancelled: a plain exit would wait for the end of a stream that has none
             with trio.CancelScope(shield=True):
-                await on_asyncio(stream.__aexit__)(asyncio.CancelledError, asyncio.CancelledError(), None)
+                await on_asyncio(stream.__aexit__, self._loop)(asyncio.CancelledError, asyncio.CancelledError(), None)
 
 
 class Replies(Generic[Rep]):
     """The replies of a server stream. Ends when the node ends it well, else raises like a call."""
 
-    def __init__(self, stream: Stream[Req, Rep], address: str) -> None:
+    def __init__(self, stream: Stream[Req, Rep], loop: asyncio.AbstractEventLoop, address: str) -> None:
         self._stream = stream
+        self._loop = loop
         self._address = address
 
     def __aiter__(self) -> Self:
@@ -133,10 +135,10 @@ class Replies(Generic[Rep]):
 
     async def __anext__(self) -> Rep:
         with _failures(self._address):
-            reply = await on_asyncio(self._stream.recv_message)()
+            reply = await on_asyncio(self._stream.recv_message, self._loop)()
             if reply is not None:
                 return reply
-            await on_asyncio(self._stream.recv_trailing_metadata)()
+            await on_asyncio(self._stream.recv_trailing_metadata, self._loop)()
         raise StopAsyncIteration
 
 
@@ -144,10 +146,10 @@ class Replies(Generic[Rep]):
 async def connect(host: str, port: int, *, timeout: float = TIMEOUT) -> AsyncIterator[ControlClient]:  # noqa: ASYNC109
     """A client of the node at `host`:`port`. `timeout` in seconds is the default of its calls."""
     failure: Exception | None = None
-    async with open_loop():
+    async with open_loop() as loop:
         channel = Channel(host, port)
         try:
-            yield ControlClient(channel, f"{host}:{port}", timeout)
+            yield ControlClient(channel, loop, f"{host}:{port}", timeout)
         except Exception as error:
             failure = error
         finally:

@@ -99,7 +99,7 @@ class Gate:
                 self._streams.add(task)
             else:
                 self._unary += 1
-            self._bound_messages(path, stream)
+            self._check_messages(path, stream, bool(handler.cardinality.client_streaming))
             try:
                 await call(stream)
             except GRPCError:
@@ -140,23 +140,35 @@ class Gate:
     def _shutting_down(self) -> GRPCError:
         return GRPCError(Status.UNAVAILABLE, f"node {self._name} is shutting down; ask another node")
 
-    def _bound_messages(self, path: str, stream: AnyStream) -> None:
-        """grpclib reads whatever length a client announces; look at the length before anything is read."""
+    def _check_messages(self, path: str, stream: AnyStream, client_streaming: bool) -> None:
+        """Judge each message by its prefix, before the rest is read.
+
+        grpclib reads whatever length a client announces, and what it finds wrong with a request it reports as our bug.
+        """
         h2_stream = stream._stream
         read, limit = h2_stream.recv_data, self._limits.message_bytes
+        at_prefix, messages = True, 0
 
         async def recv_data(size: int) -> bytes:
-            if size > limit:
-                self._stats.refused_messages += 1
-                raise GRPCError(
-                    Status.RESOURCE_EXHAUSTED, f"{path}: expected a message of at most {limit} bytes, got {size}"
-                )
+            nonlocal at_prefix, messages
             try:
-                return await read(size)
+                data = await read(size)
             except AssertionError:  # how grpclib says that the stream ended inside a message
                 raise GRPCError(Status.INVALID_ARGUMENT, f"{path}: the request ended within a message") from None
+            if at_prefix and data:
+                messages += 1
+                if data[0]:
+                    raise GRPCError(Status.UNIMPLEMENTED, f"{path}: compressed requests are not supported")
+                if (length := int.from_bytes(data[1:], "big")) > limit:
+                    self._stats.refused_messages += 1
+                    text = f"{path}: expected a message of at most {limit} bytes, got {length}"
+                    raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
+            elif at_prefix and not messages and not client_streaming:
+                raise GRPCError(Status.INVALID_ARGUMENT, f"{path}: expected one request message, got none")
+            at_prefix = not at_prefix
+            return data
 
-        h2_stream.recv_data = recv_data  # type: ignore[method-assign]  # no other hook before the read
+        h2_stream.recv_data = recv_data  # type: ignore[method-assign]  # there is no other hook before the read
 
 
 class _Guarded:

@@ -15,6 +15,7 @@ its status; anything else is a bug: logged with traceback and request, answered 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -22,7 +23,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import Any, TypeVar, cast, overload
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.text_format import MessageToString
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -54,41 +55,30 @@ def rpc(method: Callable[[S, Req], Any]) -> Handler[S, Req, Rep]:
     name = method.__name__
     streaming = inspect.isasyncgenfunction(method)
 
-    async def respond(self: S, stream: Stream[Req, Rep]) -> None:
-        request = await _receive(stream, name)
+    async def respond(self: S, stream: Stream[Req, Rep], loop: asyncio.AbstractEventLoop) -> None:
+        request = cast("Req", await on_asyncio(stream.recv_message, loop)())  # the gate refuses a call without one
         try:
             if streaming:
                 async with aclosing(cast("AsyncGenerator[Rep, None]", method(self, request))) as replies:
                     async for reply in replies:
-                        await _send(stream, reply)
+                        await _send(stream, reply, loop)
             else:
                 reply = await cast("Awaitable[Rep]", method(self, request))
-                await _send(stream, reply)
+                await _send(stream, reply, loop)
         except Exception as error:
             raise _status(error, name, request) from None
 
     @functools.wraps(method)
     async def handler(self: S, stream: Stream[Req, Rep]) -> None:
-        await on_trio(respond)(self, stream)
+        loop = asyncio.get_running_loop()
+        await on_trio(respond, loop)(self, stream, loop)
 
     return handler
 
 
-async def _receive(stream: Stream[Req, Rep], name: str) -> Req:
+async def _send(stream: Stream[Req, Rep], reply: Rep, loop: asyncio.AbstractEventLoop) -> None:
     try:
-        request = await on_asyncio(stream.recv_message)()
-    except DecodeError:
-        raise GRPCError(Status.INVALID_ARGUMENT, f"{name}: the request is no message of its type") from None
-    except NotImplementedError:
-        raise GRPCError(Status.UNIMPLEMENTED, f"{name}: compressed requests are not supported") from None
-    if request is None:
-        raise GRPCError(Status.INVALID_ARGUMENT, f"{name}: expected one request, got none")
-    return request
-
-
-async def _send(stream: Stream[Req, Rep], reply: Rep) -> None:
-    try:
-        await on_asyncio(stream.send_message)(reply)
+        await on_asyncio(stream.send_message, loop)(reply)
     except H2Error:
         raise GRPCError(Status.CANCELLED, "the caller is gone") from None
 

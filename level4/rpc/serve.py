@@ -2,8 +2,8 @@
 
 `port = await nursery.start(partial(serve, [Control(host)], health=health))` serves until it is cancelled. Then:
 health says NOT_SERVING, new calls and running streams get UNAVAILABLE, other calls have `grace` seconds to finish and
-are UNAVAILABLE after that, and every connection is closed. All of it takes at most `grace` + 2 × `CLOSING` seconds,
-whatever clients do. The drain runs shielded from the cancellation that began it.
+are UNAVAILABLE after that, and every connection is closed. All of it takes at most `NOTICE` + `grace` + 2 × `CLOSING`
+seconds, whatever clients do. The drain runs shielded from the cancellation that began it.
 
 grpclib bounds neither connections nor messages, closes no connection at its end and answers a malformed or already
 passed `grpc-timeout` with UNKNOWN; `_Connection` and `_Calls` below add what is missing.
@@ -34,6 +34,8 @@ from level4.rpc.bridge import on_asyncio, open_loop
 from level4.rpc.gate import Gate, Limits, RpcStats, Service
 from level4.rpc.health import Health
 
+NOTICE: Final = 0.05
+"""Seconds in which health already says NOT_SERVING while calls are still taken, so that watchers hear it first."""
 GRACE: Final = 5.0
 """Seconds that running calls have to finish."""
 CLOSING: Final = 1.0
@@ -77,16 +79,17 @@ async def serve(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(until_cancelled)  # the only part that sees the cancellation
         with trio.CancelScope(shield=True), listener:
-            async with open_loop():
+            async with open_loop() as loop:
                 gate = Gate(limits, stats, name)
                 server = _BoundedServer(_guarded(services, health, gate), limits, stats)
-                await on_asyncio(server.start)(sock=listener, backlog=limits.connections)
+                await on_asyncio(server.start, loop)(sock=listener, backlog=limits.connections)
                 task_status.started(cast("int", listener.getsockname()[1]))
                 await stop.wait()
                 health.drain()
+                await trio.sleep(NOTICE)
                 with trio.move_on_after(grace):
                     await gate.drain()
-                await server.finish()
+                await server.finish(loop)
 
 
 def _guarded(services: Sequence[Service], health: Health, gate: Gate) -> list[Service]:
@@ -124,12 +127,12 @@ class _BoundedServer(Server):
     def _protocol_factory(self) -> H2Protocol:
         return _Connection(super()._protocol_factory(), self._connections, self._limits, self._stats)
 
-    async def finish(self) -> None:
+    async def finish(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel what still runs, let the answers out, and close every connection. Bounded by 2 × `CLOSING`."""
         self.close()
         with trio.move_on_after(CLOSING):
             for connection in tuple(self._connections):
-                await on_asyncio(connection.calls_ended)()
+                await on_asyncio(connection.calls_ended, loop)()
         for connection in tuple(self._connections):
             connection.close()
         with trio.move_on_after(CLOSING):
