@@ -1,6 +1,6 @@
 """Recorded traffic: the format, and its replay through the node's own code."""
 
 from level4.recording.format import Header, RecordedEvent, Recording
-from level4.recording.replay import Replay, Replayed
+from level4.recording.replay import RecordedConnection, Replay, Replayed
 
-__all__ = ["Header", "RecordedEvent", "Recording", "Replay", "Replayed"]
+__all__ = ["Header", "RecordedConnection", "RecordedEvent", "Recording", "Replay", "Replayed"]

@@ -8,7 +8,7 @@ several files hold keeps its id, and its runs go on, so that the whole output is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -59,7 +59,21 @@ class Replay:
     def run(self, paths: Sequence[Path]) -> Iterator[Replayed]:
         """All events of the files, in order. Raises ConfigError for a file that cannot be replayed."""
         for path in paths:
-            yield from _File(self, path).events()
+            recording = Recording(path)
+            events: list[tuple[Event, str]] = []
+
+            def put(event: Event, symbol: str, gather: list[tuple[Event, str]] = events) -> None:
+                gather.append((event, symbol))
+
+            connection = RecordedConnection(self, recording, put)
+            for number, recorded in enumerate(recording.events()):
+                connection.apply(recorded)
+                for event, symbol in events:
+                    self.numbering.number(event, recorded.t // 1000)
+                    yield Replayed(event, path.name, number, symbol)
+                events.clear()
+            for market in connection.markets():
+                self._used(market.market_id, market.runs())
 
     def market_id(self, exchange: str, symbol: str) -> int:
         return self._ids.setdefault((exchange, symbol), len(self._ids) + 1)
@@ -71,47 +85,46 @@ class Replay:
     def runs(self, market_id: int) -> tuple[int, int]:
         return self._runs.get(market_id, (1, 1))
 
-    def used(self, market_id: int, runs: tuple[int, int]) -> None:
+    def _used(self, market_id: int, runs: tuple[int, int]) -> None:
         self._runs[market_id] = (runs[0] + 1, runs[1] + 1)
 
 
-class _File(dict[str, MarketSink]):
-    """One recording's markets, as their scheme sees them. A symbol becomes a market with its first data."""
+class RecordedConnection(dict[str, MarketSink]):
+    """One recording's markets, as their scheme sees them. A symbol becomes a market with its first data.
 
-    def __init__(self, replay: Replay, path: Path) -> None:
+    `put` gets each event with the native symbol it belongs to. Raises ConfigError for a protocol that is not known.
+    """
+
+    def __init__(self, replay: Replay, recording: Recording, put: Callable[[Event, str], None]) -> None:
         super().__init__()
-        self._replay = replay
-        self._recording = Recording(path)
-        header = self._recording.header
+        header = recording.header
         scheme = PROTOCOLS.get(header.protocol)
         if scheme is None:
             known = ", ".join(sorted(PROTOCOLS))
-            raise ConfigError(f"{path}: unknown protocol {header.protocol!r}: known are {known}")
+            raise ConfigError(f"{recording.path}: unknown protocol {header.protocol!r}: known are {known}")
+        self._replay = replay
+        self._exchange = header.exchange
+        self._put = put
         self._scheme: Scheme = scheme()
-        self._instruments = {i.native_symbol: i for i in self._recording.instruments(scheme)}
+        self._instruments = {i.native_symbol: i for i in recording.instruments(scheme)}
         self._markets: dict[str, Market] = {}
         self._succession = Succession()
         self._touched: list[Market] = []
-        self._events: list[tuple[Event, str]] = []
         self._now_ns = 0
 
-    def events(self) -> Iterator[Replayed]:
-        name = self._recording.path.name
-        for number, recorded in enumerate(self._recording.events()):
-            self._now_ns = recorded.t
-            if recorded.k == "recv":
-                self._handle(recorded.frame())
-            elif recorded.k == "http":
-                self._handle_response(recorded)
-            for market in self._touched:
-                market.settle(recorded.t, 0.0)
-            self._touched.clear()
-            for event, symbol in self._events:
-                self._replay.numbering.number(event, recorded.t // 1000)
-                yield Replayed(event, name, number, symbol)
-            self._events.clear()
-        for market in self._markets.values():
-            self._replay.used(market.market_id, market.runs())
+    def apply(self, recorded: RecordedEvent) -> None:
+        """Deliver one recorded event as live code would get it."""
+        self._now_ns = recorded.t
+        if recorded.k == "recv":
+            self._handle(recorded.frame())
+        elif recorded.k == "http":
+            self._handle_response(recorded)
+        for market in self._touched:
+            market.settle(recorded.t, 0.0)
+        self._touched.clear()
+
+    def markets(self) -> list[Market]:
+        return list(self._markets.values())
 
     def _handle(self, frame: str | bytes) -> None:
         try:
@@ -130,7 +143,8 @@ class _File(dict[str, MarketSink]):
             self._scheme.decode_snapshot(symbol, recorded.frame(), self)
         except Exception as error:  # as above
             self._failed(error)
-            self._markets[symbol].gap(f"REST snapshot could not be handled: {error}", self._now_ns, 0.0)
+            if symbol in self._markets:
+                self._markets[symbol].gap(f"REST snapshot could not be handled: {error}", self._now_ns, 0.0)
 
     def _failed(self, error: Exception) -> None:
         kind = type(error).__name__
@@ -147,17 +161,16 @@ class _File(dict[str, MarketSink]):
         return sink
 
     def _market(self, native_symbol: str) -> Market:
-        exchange = self._recording.header.exchange
-        market_id = self._replay.market_id(exchange, native_symbol)
+        market_id = self._replay.market_id(self._exchange, native_symbol)
         market = Market(
             market_id=market_id,
             instrument=self._instruments.get(native_symbol)
-            or Instrument(exchange, None, native_symbol, native_symbol),
+            or Instrument(self._exchange, None, native_symbol, native_symbol),
             sync=self._scheme.sync,
             exchange_us=self._scheme.exchange_us,
             term=0,
             node=NODE,
-            publisher=_Sink(self._events, native_symbol),
+            publisher=_Sink(self._put, native_symbol),
             commands=_Unanswered(),
             frame=self._touched,
             spread_trigger=self._replay.spread_trigger,
@@ -188,14 +201,14 @@ class _File(dict[str, MarketSink]):
 
 
 class _Sink:
-    """Publisher of one market: the events of the present frame."""
+    """Publisher of one market."""
 
-    def __init__(self, events: list[tuple[Event, str]], native_symbol: str) -> None:
-        self._events = events
+    def __init__(self, put: Callable[[Event, str], None], native_symbol: str) -> None:
+        self._put = put
         self._native_symbol = native_symbol
 
     def put(self, event: Event) -> None:
-        self._events.append((event, self._native_symbol))
+        self._put(event, self._native_symbol)
 
 
 class _Unanswered:

@@ -1,0 +1,23 @@
+"""`tools/bench WHAT …`: benchmarks, each as a ratio against a reference in the same run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from replay_bench import replay
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Benchmarks. Machines are shared and noisy: compare ratios, not absolute times."""
+
+
+main.add_command(replay)
+
+if __name__ == "__main__":
+    main(prog_name="tools/bench")
