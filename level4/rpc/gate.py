@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import trio
 from google.protobuf.message import DecodeError
@@ -24,6 +24,7 @@ from grpclib.server import Stream
 _log = logging.getLogger(__name__)
 
 AnyStream = Stream[Any, Any]
+Task = asyncio.Task[Any]
 Method = Callable[[AnyStream], Awaitable[None]]
 
 
@@ -38,7 +39,7 @@ class Limits:
     message_bytes: int = 64 * 1024
     """Largest request. Ours take some hundred bytes."""
     calls: int = 512
-    """Calls in flight over all connections, streams included."""
+    """Calls in flight over all connections, streams included; as many probes of health again."""
     connections: int = 512
 
 
@@ -53,28 +54,33 @@ class RpcStats:
     refused_draining: int = 0
     refused_connections: int = 0
     refused_messages: int = 0
+    broken_connections: int = 0
+    """Given up because of what the peer sent."""
     failed: int = 0
     """Calls that ended by a mistake of ours (INTERNAL)."""
 
 
 class Gate:
+    """`name` is the node's, for messages."""
+
     def __init__(self, limits: Limits, stats: RpcStats, name: str) -> None:
         self._limits = limits
         self._stats = stats
         self._name = name
         self._draining = False
-        self._unary = 0
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._unary: set[Task] = set()
+        self._streams: set[Task] = set()
+        self._probes: set[Task] = set()
         self._no_unary = trio.Event()
 
-    def guard(self, service: Service, *, while_draining: bool = False) -> Service:
-        """The same service with every call passing the gate. `while_draining`: serve it to the very end (health)."""
-        return _Guarded(
-            {
-                path: handler._replace(func=self._guarded(path, handler, while_draining))
-                for path, handler in service.__mapping__().items()
-            }
-        )
+    def guard(self, service: Service, *, probe: bool = False) -> Service:
+        """The same service with every call passing the gate.
+
+        `probe`: health, which is served to the very end and does not compete with other calls for a place, because a
+        busy node must not look like a dead one.
+        """
+        mapping = service.__mapping__()
+        return _Guarded({path: made._replace(func=self._guarded(path, made, probe)) for path, made in mapping.items()})
 
     async def drain(self) -> None:
         """Refuse new calls, end streams with UNAVAILABLE, and wait until the other calls have been answered."""
@@ -84,22 +90,18 @@ class Gate:
         if self._unary:
             await self._no_unary.wait()
 
-    def _guarded(self, path: str, handler: Handler, while_draining: bool) -> Method:
+    def _guarded(self, path: str, handler: Handler, probe: bool) -> Method:
         call: Method = handler.func
-        streaming = bool(handler.cardinality.client_streaming or handler.cardinality.server_streaming)
+        from_client, to_client = handler.cardinality.client_streaming, handler.cardinality.server_streaming
+        group = self._probes if probe else self._streams if from_client or to_client else self._unary
 
         async def guarded(stream: AnyStream) -> None:
-            self._admit(while_draining)
-            task = asyncio.current_task()
+            self._admit(probe)
+            task = cast("Task", asyncio.current_task())
+            group.add(task)
             self._stats.calls += 1
             self._stats.in_flight += 1
-            if while_draining:
-                pass
-            elif streaming and task is not None:
-                self._streams.add(task)
-            else:
-                self._unary += 1
-            self._check_messages(path, stream, bool(handler.cardinality.client_streaming))
+            self._check_messages(path, stream, from_client)
             try:
                 await call(stream)
             except GRPCError:
@@ -117,24 +119,20 @@ class Gate:
                 raise GRPCError(Status.INTERNAL, message) from None
             finally:
                 self._stats.in_flight -= 1
-                if while_draining:
-                    pass
-                elif streaming and task is not None:
-                    self._streams.discard(task)
-                else:
-                    self._unary -= 1
-                    if self._draining and not self._unary:
-                        self._no_unary.set()
+                group.discard(task)
+                if self._draining and not self._unary:
+                    self._no_unary.set()
 
         return guarded
 
-    def _admit(self, while_draining: bool) -> None:
-        if self._draining and not while_draining:
+    def _admit(self, probe: bool) -> None:
+        if self._draining and not probe:
             self._stats.refused_draining += 1
             raise self._shutting_down()
-        if self._stats.in_flight >= self._limits.calls:
+        taken = len(self._probes) if probe else len(self._unary) + len(self._streams)
+        if taken >= self._limits.calls:
             self._stats.refused_busy += 1
-            message = f"node {self._name} has {self._limits.calls} calls in flight; try again later"
+            message = f"node {self._name} has {taken} calls in flight; try again later"
             raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
 
     def _shutting_down(self) -> GRPCError:

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, cast
@@ -33,6 +35,8 @@ from level4.model import ConfigError
 from level4.rpc.bridge import on_asyncio, open_loop
 from level4.rpc.gate import Gate, Limits, RpcStats, Service
 from level4.rpc.health import Health
+
+_log = logging.getLogger(__name__)
 
 NOTICE: Final = 0.05
 """Seconds in which health already says NOT_SERVING while calls are still taken, so that watchers hear it first."""
@@ -95,7 +99,7 @@ async def serve(
 def _guarded(services: Sequence[Service], health: Health, gate: Gate) -> list[Service]:
     health_service = health.service(services)
     extended = ServerReflection.extend([*services, health_service])
-    return [gate.guard(service, while_draining=service is health_service) for service in extended]
+    return [gate.guard(service, probe=service is health_service) for service in extended]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -165,6 +169,16 @@ class _Connection(H2Protocol):
         self._connections.add(self)
         self._stats.connections += 1
         super().connection_made(transport)
+        # HTTP/2 wants frames of unknown kinds ignored; grpclib raises
+        self.processor.processors = defaultdict(lambda: _ignore, self.processor.processors)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except Exception as error:
+            self._stats.broken_connections += 1
+            _log.info("gRPC: a connection is given up because of what its peer sent: %r", error)
+            self.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.lost.set()
@@ -185,6 +199,10 @@ class _Connection(H2Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _ignore(_event: object) -> None:
+    pass
 
 
 class _Calls(AbstractHandler):

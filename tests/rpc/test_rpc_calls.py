@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import socket
@@ -13,6 +14,7 @@ from probe_service import START, RawClient, act, framed, raw_client, running
 
 from level4.model import ConfigError
 from level4.proto import level4_pb2 as pb
+from level4.rpc.bridge import on_asyncio, open_loop
 from level4.rpc.client import connect
 from level4.rpc.errors import (
     DeadlineExceededError,
@@ -29,7 +31,7 @@ from level4.rpc.gate import Limits
 from level4.rpc.health import Health
 from level4.rpc.serve import serve
 
-INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 4, 8, 12
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 4, 5, 8, 12
 
 
 @pytest.mark.parametrize("bug", [("crash", "x"), ("timeout", "x"), ("group", "crash"), ("groups", "")])
@@ -113,8 +115,10 @@ async def test_cancelled_and_vanished_callers_cancel_their_handlers() -> None:
             await served.probe.until(running=1)
             served.health.set_ready(True)
         await served.probe.until(running=0, cancelled=3)
-        assert served.stats.in_flight == 0
         assert await control.is_serving()
+        with trio.fail_after(10):
+            while served.stats.in_flight:  # the handlers have ended, grpclib's tasks follow
+                await trio.lowlevel.checkpoint()
 
 
 async def test_too_large_a_message_is_refused_before_it_is_read() -> None:
@@ -166,6 +170,7 @@ async def test_more_calls_than_allowed_are_refused_and_the_next_one_fits() -> No
             await served.probe.until(running=2)
             with pytest.raises(ResourceExhaustedError, match="node probe has 2 calls in flight"):
                 await control.start_market(act("echo"))
+            assert not await control.is_serving()  # health still answers
             nursery.cancel_scope.cancel()
         await served.probe.until(running=0)
         await control.start_market(act("echo"))
@@ -189,6 +194,15 @@ async def test_more_connections_than_allowed_are_closed_and_places_come_back() -
 
 UNKNOWN_FRAME = b"\0\0\4\x99\0\0\0\0\1abcd"
 ALTERNATIVE_SERVICE = b"\0\0\x08\x0a\0\0\0\0\1\0\1aabcde"
+
+
+@pytest.mark.parametrize("frame", [UNKNOWN_FRAME, ALTERNATIVE_SERVICE])
+async def test_frames_of_unknown_kinds_are_ignored(frame: bytes) -> None:
+    async with running() as served, raw_client(served.port) as raw:
+        await raw.stream.send_all(frame)
+        await raw.call(START, framed(pb.StartMarketRequest(market=act("missing")).SerializeToString()))
+        assert (await raw.status())[0] == NOT_FOUND
+        assert served.stats.broken_connections == 0
 
 
 @pytest.mark.parametrize(
@@ -220,6 +234,15 @@ async def test_random_bytes_never_stop_the_node() -> None:
                 await stream.send_all(sent + dice.randbytes(dice.randrange(30)))
         await control.start_market(act("echo"))
         assert not served.ended.is_set()
+
+
+async def test_a_stray_exception_of_the_loop_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_loop() as loop:
+        loop.call_soon(lambda: 1 / 0)
+        await on_asyncio(asyncio.sleep, loop)(0.01)
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
 
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
