@@ -1,6 +1,7 @@
 """The life of one market, pure: what a scheme decoded and the time in, events and wishes out."""
 
-from level4.market.market import MAX_KEPT, REPEAT_SECONDS, Market
+from level4.market.kept import MAX_KEPT
+from level4.market.market import REPEAT_SECONDS, Market
 from level4.market.naming import named
 
 __all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Market", "named"]

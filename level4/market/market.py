@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-from level4.book import ASK, BID, PRICES, Best, OrderBook, Sync, Verdict
+from level4.book import ASK, BID, PRICES, Best, OrderBook, Sync
+from level4.market.kept import KeptBook
 from level4.market.resync import Resync
 from level4.market.streams import SpreadStream, TradeStream
 from level4.model import (
@@ -30,7 +31,6 @@ from level4.model import (
     Commands,
     FeedState,
     Instrument,
-    Level,
     Publisher,
     RawTime,
     Status,
@@ -41,19 +41,16 @@ from level4.model.events import RUNS_PER_TERM
 
 REPEAT_SECONDS: Final = 10.0
 """A LIVE market without a spread event for so long repeats its last one; every market reports `alive` so often."""
-MAX_KEPT: Final = 20_000
-"""Updates kept while a REST snapshot is awaited. More: the snapshot is not coming, and a new one is needed anyway."""
 
 _S = FeedState
 _CHANGED: Final[tuple[Changed, ...]] = tuple(
     "both" if bits & BID and bits & ASK else "bid" if bits & BID else "ask" for bits in range(BID + ASK + 1)
 )
 """What the bits of `OrderBook.changes` are called."""
-_Delta = tuple[list[Level], list[Level], int | None, int | None, int | None, RawTime]
 _Trade = tuple[TakerSide | None, str, str, str | None, RawTime]
 
 
-class Market:
+class Market(KeptBook):
     """One market of this node. Implements `MarketSink` for schemes; the other methods are for its feed."""
 
     def __init__(
@@ -76,6 +73,7 @@ class Market:
         """`exchange_us`, `trade_us`: how the schemes of the book and of the trades (default: the same) spell time.
         `frame`: shared by all markets; a market that was touched appends itself. `runs`: first runs of spread and
         trades in this term."""
+        super().__init__(sync, frame)
         self.market_id = market_id
         self.instrument = instrument
         self.term = term
@@ -83,13 +81,10 @@ class Market:
         self.reason: str | None = None
         self.bad_times = 0
         """Exchange times that could not be read."""
-        self._sync = sync
-        self._follows = sync.follows
         self._exchange_us = exchange_us
         self._trade_us = trade_us or exchange_us
         self._node = node
         self._publisher = publisher
-        self._frame = frame
         self._watched = PRICES if spread_trigger == "price" else BID | ASK
         self._spread = SpreadStream(market_id, instrument, term, node, runs[0])
         self._trades = TradeStream(
@@ -97,117 +92,16 @@ class Market:
         )
         self._resync = Resync(sync, commands)
 
-        self._book: OrderBook = sync.book()
-        self._whole = False
-        """Whether the book has its snapshot and every update since."""
-        self._at: int | None = None
-        """Sequence number of the last update applied."""
-        self._joining = False
-        """Whether the next update is the first one after a snapshot."""
-        self._depth: int | None = None
-        self._kept: list[_Delta] = []
-
-        self._touched = False
-        self._evidence = False
-        """Whether the book's subscription has shown itself alive since the market became STALE."""
-        self._broken: str | None = None
-        """Why the book broke in the present frame."""
         self._pending: list[_Trade] = []
-        self._book_time: RawTime = None
-
         self._spread_due = self._alive_due = float("inf")
 
     # -- what a scheme calls ------------------------------------------------------------------------------------
-
-    def snapshot(
-        self,
-        bids: list[Level],
-        asks: list[Level],
-        last: int | None = None,
-        checksum: int | None = None,
-        exchange_time: RawTime = None,
-        depth: int | None = None,
-    ) -> None:
-        self._touch()
-        self._evidence = True
-        self._book_time = exchange_time
-        self._depth = depth
-        self._book.load(bids, asks)
-        self._whole, self._at, self._joining = True, last, True
-        kept, self._kept = self._kept, []
-        for i, (more_bids, more_asks, first, newest, previous, time) in enumerate(kept):
-            self.delta(more_bids, more_asks, first, newest, previous, None, time)
-            if not self._whole:
-                self._kept = kept[i:]
-                return
-        if checksum is not None and not self._book.verify(checksum):
-            self._break(f"expected the book's checksum {checksum}, the snapshot has another")
-
-    def delta(
-        self,
-        bids: list[Level],
-        asks: list[Level],
-        first: int | None = None,
-        last: int | None = None,
-        previous: int | None = None,
-        checksum: int | None = None,
-        exchange_time: RawTime = None,
-    ) -> None:
-        if not self._touched:
-            self._touched = True
-            self._frame.append(self)
-        self._evidence = True
-        if not self._whole:
-            if self._sync.rest:
-                self._keep((bids, asks, first, last, previous, exchange_time))
-            return
-        follows = self._follows
-        if follows is not None:
-            if self._joining and self._sync.joins is not None:
-                follows = self._sync.joins
-            verdict = follows(self._at or 0, first, last, previous)
-            if verdict is not Verdict.APPLY:
-                if verdict is Verdict.GAP:
-                    numbers = f"first {first}, last {last}, previous {previous}"
-                    self._break(f"expected an update that follows {self._at}, got {numbers}")
-                    if self._sync.rest:
-                        self._keep((bids, asks, first, last, previous, exchange_time))
-                return
-            self._at = last
-            self._joining = False
-        self._book_time = exchange_time
-        book = self._book
-        book.apply(bids, asks)
-        if self._depth is not None:
-            book.trim(self._depth)
-        if checksum is not None and not book.verify(checksum):
-            self._break(f"expected the book's checksum {checksum}, ours differs")
 
     def trade(
         self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
     ) -> None:
         self._touch()
         self._pending.append((side, plain(price), plain(size), trade_id, exchange_time))
-
-    def heartbeat(self) -> None:
-        self._touch()
-        self._evidence = True
-
-    def _touch(self) -> None:
-        if not self._touched:
-            self._touched = True
-            self._frame.append(self)
-
-    def _break(self, reason: str) -> None:
-        self._whole = False
-        if self._broken is None:
-            self._broken = reason
-
-    def _keep(self, delta: _Delta) -> None:
-        if len(self._kept) >= MAX_KEPT:
-            self._kept.clear()
-            self._break(f"expected a snapshot within {MAX_KEPT} updates, none came")
-        self._kept.append(delta)
 
     # -- after the frame ----------------------------------------------------------------------------------------
 
@@ -371,22 +265,14 @@ class Market:
 
     def check(self) -> None:
         """Assert all internal invariants (for tests)."""
-        if self._whole:
-            self._book.check()
+        super().check()
         if self.state in (_S.LIVE, _S.STALE):
             assert self._whole, f"{self.state} without a whole book"
             assert self._spread.last is not None, f"{self.state} without a record"
         assert not self._touched, "a frame was not settled"
         assert not self._pending, "trades were not published"
-        assert len(self._kept) <= MAX_KEPT, "kept updates pile up"
-        assert self._sync.rest or not self._kept, "updates kept for a snapshot that nobody fetches"
 
     # -- small steps --------------------------------------------------------------------------------------------
-
-    def _forget_book(self) -> None:
-        self._whole = False
-        self._kept.clear()
-        self._book.clear()
 
     def _lose(self, reason: str, now_ns: int, lost: int | None = None) -> None:
         self._fall(_S.GAP, reason, now_ns)

@@ -1,0 +1,142 @@
+"""The book of one market and whether it is whole: what a scheme says of it, sequence and checksum tests, and updates
+kept for a snapshot.
+
+All of a frame is applied before anything is judged: what breaks the book in a frame is remembered in `_broken`, and a
+snapshot later in the same frame makes it whole again. Updates before the snapshot are ignored or, where it comes by
+REST, kept up to a bound.
+
+This is the lower half of `Market`, which alone makes one; a base class because a call between two objects costs a tenth
+of the whole frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from level4.book import OrderBook, Sync, Verdict
+from level4.model import Level, RawTime
+
+MAX_KEPT: Final = 20_000
+"""Updates kept while a REST snapshot is awaited. More: the snapshot is not coming, and a new one is needed anyway."""
+
+_Delta = tuple[list[Level], list[Level], int | None, int | None, int | None, RawTime]
+
+
+class KeptBook:
+    """`frame`: shared by all markets; one that was touched appends itself."""
+
+    def __init__(self, sync: Sync, frame: list[Any]) -> None:
+        self._sync = sync
+        self._follows = sync.follows
+        self._frame = frame
+        self._book: OrderBook = sync.book()
+        self._whole = False
+        """Whether the book has its snapshot and every update since."""
+        self._at: int | None = None
+        """Sequence number of the last update applied."""
+        self._joining = False
+        """Whether the next update is the first one after a snapshot."""
+        self._depth: int | None = None
+        self._kept: list[_Delta] = []
+        self._touched = False
+        self._evidence = False
+        """Whether the book's subscription has shown itself alive since the market became STALE."""
+        self._broken: str | None = None
+        """Why the book broke in the present frame."""
+        self._book_time: RawTime = None
+
+    def snapshot(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        last: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+        depth: int | None = None,
+    ) -> None:
+        self._touch()
+        self._evidence = True
+        self._book_time = exchange_time
+        self._depth = depth
+        self._book.load(bids, asks)
+        self._whole, self._at, self._joining = True, last, True
+        kept, self._kept = self._kept, []
+        for i, (more_bids, more_asks, first, newest, previous, time) in enumerate(kept):
+            self.delta(more_bids, more_asks, first, newest, previous, None, time)
+            if not self._whole:
+                self._kept = kept[i:]
+                return
+        if checksum is not None and not self._book.verify(checksum):
+            self._break(f"expected the book's checksum {checksum}, the snapshot has another")
+
+    def delta(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        first: int | None = None,
+        last: int | None = None,
+        previous: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+    ) -> None:
+        if not self._touched:
+            self._touched = True
+            self._frame.append(self)
+        self._evidence = True
+        if not self._whole:
+            if self._sync.rest:
+                self._keep((bids, asks, first, last, previous, exchange_time))
+            return
+        follows = self._follows
+        if follows is not None:
+            if self._joining and self._sync.joins is not None:
+                follows = self._sync.joins
+            verdict = follows(self._at or 0, first, last, previous)
+            if verdict is not Verdict.APPLY:
+                if verdict is Verdict.GAP:
+                    numbers = f"first {first}, last {last}, previous {previous}"
+                    self._break(f"expected an update that follows {self._at}, got {numbers}")
+                    if self._sync.rest:
+                        self._keep((bids, asks, first, last, previous, exchange_time))
+                return
+            self._at = last
+            self._joining = False
+        self._book_time = exchange_time
+        book = self._book
+        book.apply(bids, asks)
+        if self._depth is not None:
+            book.trim(self._depth)
+        if checksum is not None and not book.verify(checksum):
+            self._break(f"expected the book's checksum {checksum}, ours differs")
+
+    def heartbeat(self) -> None:
+        self._touch()
+        self._evidence = True
+
+    def _touch(self) -> None:
+        if not self._touched:
+            self._touched = True
+            self._frame.append(self)
+
+    def _break(self, reason: str) -> None:
+        self._whole = False
+        if self._broken is None:
+            self._broken = reason
+
+    def _keep(self, delta: _Delta) -> None:
+        if len(self._kept) >= MAX_KEPT:
+            self._kept.clear()
+            self._break(f"expected a snapshot within {MAX_KEPT} updates, none came")
+        self._kept.append(delta)
+
+    def _forget_book(self) -> None:
+        self._whole = False
+        self._kept.clear()
+        self._book.clear()
+
+    def check(self) -> None:
+        """Assert all internal invariants (for tests)."""
+        if self._whole:
+            self._book.check()
+        assert len(self._kept) <= MAX_KEPT, "kept updates pile up"
+        assert self._sync.rest or not self._kept, "updates kept for a snapshot that nobody fetches"
