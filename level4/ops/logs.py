@@ -23,6 +23,10 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from level4.ops.values import MASK
 
 LIBRARY_LEVEL: Final = logging.WARNING
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+)
+"""Tracebacks as data. Without local variables: they hold whole books, and secrets nobody told us of."""
 _PLAIN_TYPES: Final = (int, float, bool, type(None))
 
 
@@ -42,7 +46,7 @@ def configure(
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *([structlog.processors.dict_tracebacks] if as_json else [structlog.processors.format_exc_info]),
+        _TRACEBACKS if as_json else structlog.processors.format_exc_info,
         masking(secrets),
         _one_line,
     ]

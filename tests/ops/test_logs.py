@@ -32,7 +32,8 @@ def _restore() -> Iterator[None]:
 
 
 def crash(text: str) -> None:
-    raise RuntimeError(text)
+    local = f"local {text}"
+    raise RuntimeError(text) from ValueError(local[:0])
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -101,6 +102,7 @@ def test_an_exception_stays_on_its_line() -> None:
         logging.getLogger("httpx").exception("library crashed")
     ours, theirs = lines(stream)
     assert ours["exception"][0]["exc_value"] == "boom"
+    assert "local boom" not in stream.getvalue(), "local variables stay out"
     assert theirs["exception"][0]["exc_type"] == "RuntimeError"
 
 

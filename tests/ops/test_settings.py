@@ -209,6 +209,15 @@ def test_a_secret_comes_from_its_variable_or_from_a_file(tmp_path: Path) -> None
     assert MASK in everything
 
 
+def test_the_secrets_among_the_values_are_known_to_whoever_masks_them() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class More(Settings):
+        token: Secret | None = setting("LEVEL4_TOKEN", None, doc="x")  # noqa: RUF009  a dataclass field
+
+    assert More(token=Secret("hunter2")).secrets() == ["hunter2"]
+    assert load({}).secrets() == []
+
+
 def test_wrong_secrets_are_refused_without_showing_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both set"):
         read_secrets({"LEVEL4_TOKEN_FILE": "x", "LEVEL4_TOKEN": "hunter2"})
@@ -259,7 +268,10 @@ def test_what_is_no_market_is_refused_with_the_reason(text: str, reason: str) ->
     assert repr(text) in str(caught.value)
 
 
-@given(st.text(max_size=40))
+_nearly = st.from_regex(r"[0-9]{1,4}=[A-Za-z_]{1,6}:(spot|PERP|futures|Options|x):[a-zA-Z0-9]{1,5}/[a-zA-Z ]{0,5}")
+
+
+@given(st.text(max_size=40) | _nearly)
 def test_any_text_is_a_market_or_a_clear_error(text: str) -> None:
     try:
         market = parse_market(text)

@@ -36,7 +36,7 @@ MAY_IMPORT["ops"] = set(MAY_IMPORT)
 MAY_IMPORT["node"] = MAY_IMPORT["cli"] = {*MAY_IMPORT, "node", "cli"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = set()
-for _room in ("publish", "cluster", "rpc", "control", "client"):
+for _room in ("publish", "rpc", "control", "client"):
     MAY_IMPORT[_room].add("proto")  # generated messages: the contract itself, for whoever speaks it on a wire
 
 

@@ -60,7 +60,7 @@ def test_what_is_shipped_beside_the_package_names_no_machine() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in files
-        for number in machine_paths(path.read_text(encoding="utf-8"), ("work", "farm"))
+        for number in machine_paths(path.read_text(encoding="utf-8", errors="replace"), ("work", "farm"))
     ]
     assert not wrong, "\n".join(wrong)
 
