@@ -54,7 +54,7 @@ def listed(symbol: str, lot_decimals: int | None = None) -> Listed:
     if not slash or not base or not quote or "/" in quote:
         raise ConfigError(f"expected a symbol like BTC/USD for the simulator, got {symbol!r}")
     price = _price(base) / _price(quote)
-    decimals = min(10, max(0, 5 - price.adjusted()))
+    decimals = min(8, max(0, 5 - price.adjusted()))
     if lot_decimals is None:
         lot_decimals = min(8, max(0, _price(base).adjusted() + 1))
     return Listed(base, quote, round(price, decimals), decimals, lot_decimals)

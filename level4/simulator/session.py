@@ -61,6 +61,7 @@ class Session:
         if self._ending is not None:
             return
         if len(self._queue) >= MAX_QUEUED_FRAMES:
+            self._plan.struck["slow_client"] += 1
             self.end(Fault(FaultKind.CLOSE, code=1008))
             return
         self._queue.append(frame)

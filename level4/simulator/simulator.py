@@ -19,6 +19,8 @@ from trio_websocket import ConnectionClosed, HandshakeError, wrap_server_stream
 
 from level4.model import ConfigError
 from level4.simulator.address import Address
+from level4.simulator.binance import Binance
+from level4.simulator.coinbase import Coinbase
 from level4.simulator.control import PREFIX, control
 from level4.simulator.faults import AT_ONCE, Channel, Fault, FaultKind, FaultPlan
 from level4.simulator.kraken import Kraken
@@ -48,6 +50,7 @@ class Simulator:
         trade_rate: float = 2.0,
         levels: int = 200,
         seed: int = 0,
+        binance_weight: int = 6000,
     ) -> None:
         """A simulator; `serve` runs it.
 
@@ -55,6 +58,7 @@ class Simulator:
         client reads. `loop`: close the connection after the last frame, so that the client comes back for another
         round. `names`: `BASE/QUOTE` symbols of each synthetic exchange; `markets`: generate more up to this many.
         `rate`, `trade_rate`: updates and takers a second for each market. `levels`: price levels a side.
+        `binance_weight`: Binance's REST budget a minute.
         Raises ConfigError when a recording cannot be served.
         """
         if speed is not None and speed <= 0:
@@ -68,7 +72,12 @@ class Simulator:
             self._playbacks = _playbacks(recordings, speed, loop)
         else:
             pace = Pace(rate, trade_rate, levels, seed)
-            self._synthetic = [Kraken(symbols(markets, names), pace, self._plan)]
+            listed = symbols(markets, names)
+            self._synthetic = [
+                Kraken(listed, pace, self._plan),
+                Binance(listed, pace, self._plan, binance_weight),
+                Coinbase(listed, pace, self._plan),
+            ]
         self._venues: list[Venue] = [*self._playbacks, *self._synthetic]
         self._sessions: dict[int, Session] = {}
         self._numbers = count(1)
