@@ -1,0 +1,364 @@
+"""The trio side of publishing: `put` on the event loop, one task that hands events to the Kafka thread.
+
+A hand-off goes at once when the task is idle; events gather while one is under way (never two at a time) and for
+`gather_seconds` after it began. Sequence numbers, the mid price, `published_us` and the JSON text are made in the
+hand-off, in order, in the thread: the event loop pays for a queue entry and nothing more.
+
+Kafka is *away* when no producer can be made, or when nothing has been acknowledged for `away_seconds` although
+something is outstanding. Then the node goes on, not ready, and keeps trying; `outbox.py` tells what is kept, merged and
+dropped. A producer that makes no progress for `stall_seconds` is replaced (`kafka.py`).
+
+This task is all that is needed: `put` works before it runs, while it reconnects, and after it has ended.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+import trio
+
+from level4.model import TOPIC_OF, Event, Level4Error, Numbering, Status, UnavailableError
+from level4.model.events import RUNS_PER_TERM
+from level4.publish.encode import Record, encode
+from level4.publish.kafka import KafkaLink, KafkaSettings
+from level4.publish.outbox import Outbox, Queued
+from level4.publish.stats import PublisherStats
+from level4.publish.topics import check_partition
+
+_log = structlog.get_logger("level4.publish")
+
+_TICK: Final = 0.02
+"""How often acknowledgements are looked for while nothing else happens."""
+_IDLE: Final = 1.0
+_REPORT_SECONDS: Final = 1.0
+"""Least time between two reports of dropped trades."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherSettings:
+    """Bounds and patience of the publisher. Times in seconds."""
+
+    kafka: KafkaSettings
+    max_events: int = 50_000
+    """Events kept, including those handed over and not acknowledged."""
+    max_bytes: int = 64 * 2**20
+    reserve: int = 2_000
+    """Status events kept beyond that."""
+    window: int = 2_000
+    """Events handed over and not acknowledged, at most. What is handed over can no longer be merged."""
+    batch: int = 500
+    """Events in one hand-off, at most."""
+    gather_seconds: float = 0.003
+    away_seconds: float = 3.0
+    stall_seconds: float = 60.0
+    """Several times the request timeout: replacing the producer may repeat what is in flight."""
+    backoff_seconds: float = 0.25
+    backoff_max_seconds: float = 10.0
+    close_seconds: float = 1.0
+
+
+@dataclass(slots=True)
+class _Outage:
+    """Since when Kafka is away (monotonic seconds), and what was seen last."""
+
+    since: float
+    why: str
+
+
+@dataclass(slots=True)
+class _Context:
+    """What the hand-off thread owns while it runs."""
+
+    numbering: Numbering = field(default_factory=Numbering)
+    unencodable: int = 0
+    error: str | None = None
+
+
+class KafkaPublisher:
+    """Publishes events to Kafka. `node` is this node's name, for the events that the publisher itself makes."""
+
+    def __init__(self, settings: PublisherSettings, node: str) -> None:
+        self._settings = settings
+        self._node = node
+        self._outbox = Outbox(settings.max_events, settings.max_bytes, settings.reserve)
+        self._link = KafkaLink(settings.kafka, self._wake_from_thread)
+        self._context = _Context()
+        self._stats = PublisherStats()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._wake = trio.Event()
+        self._waiting = False
+        self._drained: trio.Event | None = None
+        self._connected = False
+        self._outage: _Outage | None = None
+        self._told = (0, 0, 0)
+        """Coalesced, trades and status events dropped, as told at the last recovery. The queue may well overflow
+        before an outage is recognised as one."""
+        self._progress_at = 0.0
+        self._handed_over = 0
+        self._settled = 0
+        self._reported_at = -math.inf
+        self._refusals_logged: set[int] = set()
+        self._epochs: dict[int | None, int] = {}
+        """Epoch of each market's last status event: our own status events continue that stream."""
+
+    def put(self, event: Event) -> None:
+        """Take an event for publishing. Never blocks, never raises; what cannot be kept is counted and marked."""
+        if type(event) is Status:
+            self._epochs[event.market_id] = event.epoch
+        self._outbox.put(event, time.monotonic())
+        if self._waiting:
+            self._waiting = False
+            self._wake.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether what is put now is expected to reach Kafka soon."""
+        return self._connected and self._outage is None
+
+    @property
+    def remaining(self) -> int:
+        """Events put and neither acknowledged nor counted as dropped, merged or refused."""
+        return len(self._outbox) + self._handed_over - self._settled
+
+    @property
+    def partitions(self) -> dict[str, int]:
+        """Number of partitions of each topic; empty until Kafka has answered."""
+        return dict(self._link.partitions)
+
+    def check_market(self, market_id: int) -> None:
+        """Raise ConfigError when a topic has no partition for this market, UnavailableError when that is not known."""
+        if not self._link.partitions:
+            raise UnavailableError("Kafka has not answered yet: the number of partitions is not known")
+        check_partition(market_id, self._link.partitions)
+
+    @property
+    def stats(self) -> PublisherStats:
+        stats, counts, now = self._stats, self._outbox.counts, time.monotonic()
+        stats.put = counts.put
+        stats.coalesced = counts.coalesced
+        stats.alive_superseded = counts.alive_superseded
+        stats.trades_dropped = counts.trades_dropped
+        stats.statuses_dropped = counts.statuses_dropped
+        stats.queued = len(self._outbox)
+        stats.in_flight = self._handed_over - self._settled
+        oldest = self._outbox.oldest
+        stats.oldest_seconds = 0.0 if oldest is None else now - oldest
+        stats.away_seconds = 0.0 if self._outage is None else now - self._outage.since
+        return stats
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Connect and hand over, for ever. Kafka's absence is no error. To stop: `drain`, then cancel."""
+        self._token = trio.lowlevel.current_trio_token()
+        task_status.started()
+        try:
+            while True:
+                await self._connect()
+                await self._hand_over_until_failure()
+        finally:
+            self._connected = False
+            self._token = None
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.close_seconds + 0.5):
+                await trio.to_thread.run_sync(self._link.close, self._settings.close_seconds, abandon_on_cancel=True)
+
+    async def drain(self, seconds: float) -> int:
+        """Wait until everything put so far is acknowledged, for at most `seconds`; the number of events that are not.
+
+        `run` must still be running. Stop the markets first: what is put meanwhile is waited for, too.
+        """
+        if self.remaining:
+            self._drained = trio.Event()
+            with trio.move_on_after(seconds):
+                await self._drained.wait()
+        if self.remaining:
+            _log.warning("Not everything reached Kafka before the deadline", events=self.remaining, seconds=seconds)
+        return self.remaining
+
+    async def _connect(self) -> None:
+        delay = self._settings.backoff_seconds
+        while True:
+            try:
+                await trio.to_thread.run_sync(self._link.open, abandon_on_cancel=True)
+            except Level4Error as error:
+                self._error(str(error))
+                pause = delay * (0.5 + 0.5 * random.random())
+                self._away(str(error), pause)
+                self._account()
+                await trio.sleep(pause)
+                delay = min(delay * 2, self._settings.backoff_max_seconds)
+            else:
+                break
+        self._connected = True
+        self._progress_at = time.monotonic()
+        self._stats.reconnects = self._link.opened - 1
+        self._account()
+        if not self._link.outstanding:
+            self._back()
+
+    async def _hand_over_until_failure(self) -> None:
+        settings = self._settings
+        began = -math.inf
+        while True:
+            self._account()
+            if (failure := self._link.failure) is not None:
+                self._error(failure)
+                break
+            now = time.monotonic()
+            if self._link.outstanding and now - self._progress_at > settings.stall_seconds:
+                self._error(f"no acknowledgement for {settings.stall_seconds:g} s")
+                self._away(f"no acknowledgement for {settings.stall_seconds:g} s", 0)
+                break
+            if self._link.outstanding and now - self._progress_at > settings.away_seconds:
+                self._away(f"no acknowledgement for {settings.away_seconds:g} s", 0)
+            room = min(settings.batch, settings.window - self._link.outstanding)
+            if not self._outbox:
+                await self._pause(_TICK if self._link.outstanding else _IDLE, until_put=True)
+            elif room <= 0:
+                await self._pause(_TICK, until_put=False)
+            elif (rest := began + settings.gather_seconds - now) > 0:
+                await self._pause(rest, until_put=False)
+            else:
+                if not self._link.outstanding:
+                    self._progress_at = now
+                began = now
+                await self._hand_over(room)
+        self._connected = False
+
+    async def _hand_over(self, room: int) -> None:
+        batch = self._outbox.take(room)
+        self._handed_over += len(batch)
+        self._stats.sent += len(batch)
+        published_us = time.time_ns() // 1000
+        await trio.to_thread.run_sync(
+            _hand_over, self._link, self._context, batch, published_us, abandon_on_cancel=True
+        )
+
+    async def _pause(self, seconds: float, *, until_put: bool) -> None:
+        """Sleep; a failure of the producer, or (when wanted) the next `put`, ends it."""
+        self._wake = trio.Event()
+        self._waiting = until_put
+        with trio.move_on_after(seconds):
+            await self._wake.wait()
+        self._waiting = False
+
+    def _wake_from_thread(self) -> None:
+        token = self._token
+        if token is not None:
+            try:
+                token.run_sync_soon(self._wake_now, idempotent=True)
+            except trio.RunFinishedError:
+                return
+
+    def _wake_now(self) -> None:
+        self._wake.set()
+
+    def _account(self) -> None:
+        """Bring acknowledgements, refusals and losses to book."""
+        link, stats, outbox = self._link, self._stats, self._outbox
+        collected = link.collect()
+        if collected.records:
+            stats.acked += collected.records
+            stats.latency.extend(collected.latencies)
+            self._settled += collected.records
+            self._progress_at = time.monotonic()
+            if self._connected:
+                self._back()
+        for refusal in link.take_refusals():
+            self._settled += 1
+            self._refused(refusal.record, refusal.reason)
+        if self._context.unencodable:
+            self._settled += self._context.unencodable
+            stats.refused += self._context.unencodable
+            self._context.unencodable = 0
+            self._error(f"event could not be encoded: {self._context.error}")
+        outbox.outstanding_events = link.outstanding
+        outbox.outstanding_bytes = link.outstanding_bytes
+        if self._outage is None and outbox.has_losses and time.monotonic() - self._reported_at > _REPORT_SECONDS:
+            self._report_losses()
+        if self._drained is not None and not self.remaining:
+            self._drained.set()
+
+    def _refused(self, record: Record, reason: str) -> None:
+        self._stats.refused += 1
+        self._stats.last_error = reason
+        if record.partition not in self._refusals_logged:
+            self._refusals_logged.add(record.partition)
+            _log.error(
+                "Kafka does not take events of this market: they are dropped and counted",
+                market_id=record.partition,
+                topic=record.topic,
+                why=reason,
+            )
+        if record.event.market_id is not None and type(record.event) is not Status:
+            self._put_status(record.event, "refused", f"one event of {TOPIC_OF[type(record.event)]}: {reason}", 1)
+
+    def _report_losses(self) -> None:
+        self._reported_at = time.monotonic()
+        for loss in self._outbox.losses():
+            self._put_status(loss.last, "trades_dropped", "Kafka was away longer than the queue lasts", loss.trades)
+
+    def _put_status(self, about: Event | None, event: str, reason: str, lost: int | None = None) -> None:
+        market_id = None if about is None else about.market_id
+        epoch = self._epochs.get(market_id)
+        if epoch is None:
+            epoch = about.epoch if about is not None else int(time.time()) * RUNS_PER_TERM + 1
+        status = Status(
+            market_id=market_id,
+            event=event,
+            state=None,
+            reason=reason,
+            member=None,
+            epoch=epoch,
+            seq=0,
+            node=self._node,
+            published_us=0,
+            lost=lost,
+        )
+        if about is not None:
+            status.exchange, status.type, status.symbol = about.exchange, about.type, about.symbol
+        self.put(status)
+
+    def _error(self, text: str) -> None:
+        self._stats.errors += 1
+        self._stats.last_error = text
+
+    def _away(self, why: str, again_in: float) -> None:
+        if self._outage is not None:
+            self._outage.why = why
+            return
+        since = self._progress_at if self._link.outstanding else time.monotonic()
+        self._outage = _Outage(since, why)
+        _log.warning(
+            f"Kafka is away: {why}; keeping up to {self._settings.max_events:,} events, spreads coalesce; "
+            f"trying again in {again_in:.1f} s"
+        )
+
+    def _back(self) -> None:
+        outage, self._outage = self._outage, None
+        if outage is None:
+            return
+        counts = self._outbox.counts
+        now_told = (counts.coalesced, counts.trades_dropped, counts.statuses_dropped)
+        coalesced, trades, statuses = (now - before for now, before in zip(now_told, self._told, strict=True))
+        self._told = now_told
+        seconds = time.monotonic() - outage.since
+        lost = f"{coalesced} spread states coalesced, {trades} trades and {statuses} status events dropped"
+        _log.info(f"Kafka is back after {seconds:.1f} s: {lost}", queued=len(self._outbox))
+        self._put_status(None, "kafka_recovered", f"away for {seconds:.1f} s ({outage.why}); {lost}")
+
+
+def _hand_over(link: KafkaLink, context: _Context, batch: list[Queued], published_us: int) -> None:
+    """In the thread: number, encode and send a batch, in order."""
+    records: list[Record] = []
+    for slot in batch:
+        try:
+            context.numbering.number(slot.event, published_us)
+            records.append(encode(slot.event, slot.put_at))
+        except Exception as error:  # one bad event must not hold up the others
+            context.unencodable += 1
+            context.error = f"{type(error).__name__}: {error} in {slot.event!r:.300}"
+    link.send(records)
