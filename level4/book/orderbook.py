@@ -17,7 +17,7 @@ from level4.book.batch import BatchSide
 from level4.book.checksum import Checksum
 from level4.book.ranked import RankedSide
 from level4.book.side import Side
-from level4.model import Level
+from level4.model import Level, Row, RowChange
 from level4.model.decimals import same
 
 BID_PRICE: Final = 1
@@ -58,6 +58,10 @@ class OrderBook(ABC):
             self.bids.apply(bids)
         if asks:
             self.asks.apply(asks)
+
+    def rows(self, change: RowChange, bids: list[Row], asks: list[Row]) -> str | None:
+        """Apply rows that are named by id. Returns what cannot be true of a complete book, if anything."""
+        raise NotImplementedError("a book without row names was given rows")
 
     def clear(self) -> None:
         self.bids.clear()

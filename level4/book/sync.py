@@ -5,6 +5,7 @@
   for every later one; both get the last number applied and the update's numbers and answer with a `Verdict`.
 * **checksum**: a book whose checksum fails is wrong.
 * **connection_sequence**: numbers run over the whole connection, which then is the unit of repair.
+* **named_rows**: rows of the book are told by id; an unknown one shows that something is missing.
 
 Rules are facts of the exchanges; each states its source.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from level4.book.checksum import Checksum, KrakenChecksum
+from level4.book.named import NamedBook
 from level4.book.orderbook import BatchBook, OrderBook, RankedBook
 
 
@@ -50,15 +52,27 @@ class Sync:
     follows: Rule | None = None
     checksum: Callable[[], Checksum] | None = None
     connection_sequence: bool = False
+    named_rows: bool = False
+    """Rows have ids, and a change need not tell the price."""
 
     def book(self) -> OrderBook:
         """An empty book of the shape that serves this policy best."""
+        if self.named_rows:
+            return NamedBook()
         return BatchBook() if self.checksum is None else RankedBook(self.checksum())
 
 
-def seeded_in_stream(*, checksum: Callable[[], Checksum] | None = None, connection_sequence: bool = False) -> Sync:
+def seeded_in_stream(
+    *,
+    follows: Rule | None = None,
+    checksum: Callable[[], Checksum] | None = None,
+    connection_sequence: bool = False,
+    named_rows: bool = False,
+) -> Sync:
     """The exchange sends the snapshot in the stream, before the updates."""
-    return Sync(checksum=checksum, connection_sequence=connection_sequence)
+    return Sync(
+        follows=follows, checksum=checksum, connection_sequence=connection_sequence, named_rows=named_rows
+    )
 
 
 def seeded_by_rest(*, joins: Rule, follows: Rule) -> Sync:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from level4.book import OrderBook, Sync, Verdict
-from level4.model import Level, RawTime
+from level4.model import Level, RawTime, Row, RowChange
 
 MAX_KEPT: Final = 20_000
 """Updates kept while a REST snapshot is awaited. More: the snapshot is not coming, and a new one is needed anyway."""
@@ -108,6 +108,18 @@ class KeptBook:
             book.trim(self._depth)
         if checksum is not None and not book.verify(checksum):
             self._break(f"expected the book's checksum {checksum}, ours differs")
+
+    def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None:
+        self._touch()
+        self._evidence = True
+        if change == "partial":
+            self._whole = True
+        elif not self._whole:
+            return
+        self._book_time = exchange_time
+        wrong = self._book.rows(change, bids, asks)
+        if wrong is not None:
+            self._break(wrong)
 
     def heartbeat(self) -> None:
         self._touch()

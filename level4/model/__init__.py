@@ -17,7 +17,7 @@ from level4.model.events import (
 )
 from level4.model.instrument import Instrument, MarketRequest, MarketType
 from level4.model.numbering import Numbering
-from level4.model.ports import Commands, Level, Markets, MarketSink, Notice, Publisher, RawTime
+from level4.model.ports import Commands, Level, Markets, MarketSink, Notice, Publisher, RawTime, Row, RowChange
 from level4.model.states import MARKED, TRANSITIONS, FeedState
 
 __all__ = [
@@ -46,6 +46,8 @@ __all__ = [
     "Position",
     "Publisher",
     "RawTime",
+    "Row",
+    "RowChange",
     "Spread",
     "Status",
     "TakerSide",

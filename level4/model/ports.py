@@ -9,12 +9,19 @@ Protocols.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from level4.model.events import Event, TakerSide
 
 Level = tuple[str, str]
 """Price text, size text, exactly as on the wire. Size is absolute; zero deletes."""
+
+Row = tuple[int, str | None, str | int | None]
+"""A row of a book whose rows have names: its id (unique on its side), its price text unless the exchange leaves it out,
+its size (absolute; None in a delete)."""
+
+RowChange = Literal["partial", "insert", "update", "delete"]
+"""`partial`: the whole book."""
 
 RawTime = str | int | None
 """A time as the exchange spells it; the scheme's `exchange_us` converts it."""
@@ -45,6 +52,9 @@ class MarketSink(Protocol):
         exchange_time: RawTime = None,
     ) -> None:
         """Changed levels, with whatever the protocol gives to prove that none is missing."""
+
+    def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None:
+        """A snapshot or changes, in place of the two above, for a policy with `named_rows`."""
 
     def trade(
         self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None

@@ -24,6 +24,8 @@ from level4.model import (
     Notice,
     Numbering,
     RawTime,
+    Row,
+    RowChange,
     TakerSide,
 )
 from level4.recording.format import RecordedEvent, Recording
@@ -244,6 +246,8 @@ class _Unwanted:
         checksum: int | None = None,
         exchange_time: RawTime = None,
     ) -> None: ...
+
+    def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None: ...
 
     def trade(
         self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
