@@ -5,7 +5,8 @@
 * A stream of an unknown symbol is acknowledged and stays silent. More than five messages a second from the client end
   the connection. REST has a weight budget: beyond it 429, and 418 for a client that goes on regardless.
 * A consumer's book starts with the REST snapshot, so that is where its counts begin. The snapshot is not tied to a
-  connection: it starts the counts of every connection that has the stream and no snapshot yet.
+  connection: it starts the counts of every connection that has the stream and no snapshot yet. A difference that is
+  under way at that moment is counted; a consumer may apply it together with the snapshot and see one change less.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class _Difference:
 @dataclass(slots=True)
 class _State:
     update_id: int
-    snapshot_id: int = 0
-    """Update id of the newest REST snapshot."""
+    snapshot_ids: dict[int, int] = field(default_factory=dict)
+    """By session: the update id at which its counts began."""
     differences: dict[str, _Difference] = field(default_factory=lambda: {_FAST: _Difference(), _SLOW: _Difference()})
 
 
@@ -134,6 +135,8 @@ class Binance(Synthetic):
         finally:
             for group in self._streams.values():
                 group.pop(session.number, None)
+            for state in self._states.values():
+                state.snapshot_ids.pop(session.number, None)
             self._count_listeners()
             self.close_tallies(session)
 
@@ -234,8 +237,8 @@ class Binance(Synthetic):
             "e": "depthUpdate", "E": _milliseconds(), "s": market.native, "U": difference.first, "u": state.update_id,
         } | sides  # fmt: skip
         self._post(group, stream, data, Channel.BOOK, market.native)
-        if state.update_id > state.snapshot_id:
-            for session in group.values():
+        for session in group.values():
+            if state.update_id > state.snapshot_ids.get(session.number, 0):
                 market.tally(session).frame(book.best())
 
     def _post(
@@ -292,15 +295,15 @@ class Binance(Synthetic):
         if market is None:
             return Response.json({"code": -1121, "msg": "Invalid symbol."}, 400)
         state, book = self._states[symbol], market.walk.book
-        state.snapshot_id = state.update_id
         sessions = {
             number: session
             for kind in (_FAST, _SLOW)
             for number, session in self._streams.get(f"{symbol.lower()}{kind}", {}).items()
         }
         for session in sessions.values():
-            if not (tally := market.tally(session)).snapshots:
-                tally.snapshot(book.best())
+            if session.number not in state.snapshot_ids:
+                state.snapshot_ids[session.number] = state.update_id
+                market.tally(session).snapshot(book.best())
         sides = {"bids": book.bids.top(limit), "asks": book.asks.top(limit)}
         levels = {name: [(_text(p), _text(s)) for p, s in side] for name, side in sides.items()}
         return Response.json({"lastUpdateId": state.update_id} | levels)
