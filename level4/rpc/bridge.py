@@ -13,13 +13,24 @@ program, in the same thread: no locks, whole tracebacks, and cancellation crosse
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import warnings
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
-import trio_asyncio  # type: ignore[import-untyped]  # ships no annotations
+import grpclib.utils
+
+with warnings.catch_warnings():
+    # from Python 3.12 on it warns at its import that it derives from a class that 3.14 removes; we cannot mend that
+    warnings.filterwarnings("ignore", "'AbstractChildWatcher' is deprecated", DeprecationWarning)
+    import trio_asyncio  # type: ignore[import-untyped]  # ships no annotations
+
+# grpclib keeps asyncio's current_task as it was when grpclib was imported, perhaps before trio_asyncio replaced it;
+# the original of Python 3.12 and later knows nothing of trio's loops
+grpclib.utils._current_task = asyncio.current_task
 
 P = ParamSpec("P")
 R = TypeVar("R")

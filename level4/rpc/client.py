@@ -20,7 +20,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import trio
 from google.protobuf.message import Message
-from grpclib.client import Channel, ServiceMethod, Stream
+from grpclib.client import Channel, Stream, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -71,7 +71,9 @@ class ControlClient:
         timeout: float | None = None,  # noqa: ASYNC109 - sent along
     ) -> StartMarketReply:
         request = StartMarketRequest(market=market, wait_live=wait_live)
-        return await self._call(self._stub.StartMarket, request, timeout or (LIVE_TIMEOUT if wait_live else None))
+        if timeout is None and wait_live:
+            timeout = LIVE_TIMEOUT
+        return await self._call(self._stub.StartMarket, request, timeout)
 
     async def stop_market(self, market: Market) -> StopMarketReply:
         return await self._call(self._stub.StopMarket, StopMarketRequest(market=market))
@@ -103,13 +105,20 @@ class ControlClient:
         async with self._open(self._stub.WatchBook, request) as replies:
             yield replies
 
-    async def _call(self, method: ServiceMethod[Req, Rep], request: Req, timeout: float | None = None) -> Rep:  # noqa: ASYNC109
+    async def _call(
+        self,
+        method: UnaryUnaryMethod[Req, Rep],
+        request: Req,
+        timeout: float | None = None,  # noqa: ASYNC109 - sent along
+    ) -> Rep:
         with _failures(self._address):
-            reply: Rep = await on_asyncio(method.__call__, self._loop)(request, timeout=timeout or self._timeout)  # type: ignore[operator]
+            reply: Rep = await on_asyncio(method.__call__, self._loop)(
+                request, timeout=self._timeout if timeout is None else timeout
+            )
         return reply
 
     @asynccontextmanager
-    async def _open(self, method: ServiceMethod[Req, Rep], request: Req) -> AsyncIterator[Replies[Rep]]:
+    async def _open(self, method: UnaryStreamMethod[Req, Rep], request: Req) -> AsyncIterator[Replies[Rep]]:
         stream = method.open()
         try:
             with _failures(self._address), trio.fail_after(self._timeout):

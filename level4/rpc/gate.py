@@ -104,7 +104,8 @@ class Gate:
             self._check_messages(path, stream, from_client)
             try:
                 await call(stream)
-            except GRPCError:
+            except GRPCError as error:
+                self._stats.failed += error.status is Status.INTERNAL
                 raise
             except asyncio.CancelledError:
                 if self._draining:

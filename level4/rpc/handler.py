@@ -23,6 +23,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import Any, TypeVar, cast, overload
 
+import trio
 from google.protobuf.message import Message
 from google.protobuf.text_format import MessageToString
 from grpclib.const import Status
@@ -41,6 +42,8 @@ Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 Handler = Callable[[S, "Stream[Req, Rep]"], Coroutine[Any, Any, None]]
 
+REQUEST_SECONDS = 30.0
+"""A caller that opens a call and sends no request holds its place for so long."""
 _MESSAGE_CHARACTERS = 2000
 """A status message travels as one header."""
 _ABOUT_CHARACTERS = 300
@@ -56,7 +59,10 @@ def rpc(method: Callable[[S, Req], Any]) -> Handler[S, Req, Rep]:
     streaming = inspect.isasyncgenfunction(method)
 
     async def respond(self: S, stream: Stream[Req, Rep], loop: asyncio.AbstractEventLoop) -> None:
-        request = cast("Req", await on_asyncio(stream.recv_message, loop)())  # the gate refuses a call without one
+        with trio.move_on_after(REQUEST_SECONDS) as waiting:
+            request = cast("Req", await on_asyncio(stream.recv_message, loop)())  # the gate refuses a call without one
+        if waiting.cancelled_caught:
+            raise GRPCError(Status.DEADLINE_EXCEEDED, f"{name}: no request within {REQUEST_SECONDS} seconds")
         try:
             if streaming:
                 async with aclosing(cast("AsyncGenerator[Rep, None]", method(self, request))) as replies:

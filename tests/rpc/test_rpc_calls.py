@@ -14,6 +14,7 @@ from probe_service import START, RawClient, act, framed, raw_client, running
 
 from level4.model import ConfigError
 from level4.proto import level4_pb2 as pb
+from level4.rpc import handler
 from level4.rpc.bridge import on_asyncio, open_loop
 from level4.rpc.client import connect
 from level4.rpc.errors import (
@@ -47,6 +48,7 @@ async def test_a_crashing_handler_is_internal_and_logged_with_its_market(
         assert record.exc_info[1] is not None
         assert "probe_service.py" in caplog.text  # the traceback reaches into the handler
         assert (await control.start_market(act("echo"))).market.id == 17
+        assert (served.stats.failed, served.stats.calls) == (1, 2)
 
 
 async def test_expected_failures_have_their_codes_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -154,6 +156,13 @@ async def test_malformed_requests_are_the_callers_fault(
                 await raw.call(path, body)
                 assert (await raw.status())[0] == status
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_a_caller_that_sends_no_request_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "REQUEST_SECONDS", 0.1)
+    async with running() as served, raw_client(served.port) as raw:
+        await raw.call(START, b"", end=False)
+        assert await raw.status() == (DEADLINE_EXCEEDED, "StartMarket: no request within 0.1 seconds")
 
 
 async def test_an_unknown_method_is_unimplemented() -> None:
