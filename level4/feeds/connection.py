@@ -1,0 +1,441 @@
+"""One connection to one address of an exchange, and the markets it carries.
+
+    socket ─ receive ─ stamp ─ scheme.decode(frame, received_ns, sinks) ─ market.settle ─ next frame
+
+A frame is handled synchronously, from the stamp to the events, so nothing can come between its parts. What is wrong
+with a frame costs only the markets that the frame names; if it names none, all of the connection, because then nobody
+knows whose data it was.
+
+A connection never gives up: it connects again with growing, jittered delays, within the exchange's allowance of
+attempts. All its markets learn at once that the socket is gone, and that they are subscribed again. A scheme's instance
+decodes one socket, so every socket gets a new one. Subscriptions are wishes, kept until they can be sent, in batches
+and at the pace the exchange allows; adding or removing a market touches no other.
+
+Ends of a socket: closed by the exchange or the network; silence longer than the exchange would ever keep; a break in
+the connection's own sequence; a request of the exchange or of a market; the planned end before the exchange's own
+limit. An exception of the scheme outside a frame is a bug: it is logged with its traceback and costs a reconnect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+
+import structlog
+import trio
+
+from level4.exchanges.scheme import Channel, Scheme
+from level4.feeds.pacing import Backoff, TokenBucket
+from level4.feeds.stats import ConnectionStats, worth_logging
+from level4.feeds.subscription import Sinks, Subscription, batches
+from level4.feeds.transport import Disconnected, Socket, Transport
+from level4.market import Market
+from level4.model import ExchangeError, Notice
+
+log = structlog.get_logger(__name__)
+
+_BYTES_BETWEEN_CHECKPOINTS = 2**16
+_FRAMES_BETWEEN_CHECKPOINTS = 128
+_MAINTENANCE_SECONDS = 300.0
+"""How long to believe in an announced maintenance before asking again with a new connection."""
+_EXPECTED = (ExchangeError, ValueError)
+"""What a bad frame makes a decoder raise (msgspec's errors are ValueErrors); anything else is logged with traceback."""
+
+
+class Connection:
+    """`frame`: the list to which touched markets append themselves, shared by the process. `connects`: the exchange's
+    allowance of attempts. `wall`: nanoseconds for stamps. `capacity`: how many markets it may carry."""
+
+    def __init__(
+        self,
+        scheme_type: type[Scheme],
+        address: str,
+        *,
+        transport: Transport,
+        frame: list[Market],
+        connects: TokenBucket,
+        random: Random,
+        wall: Callable[[], int],
+        capacity: int,
+    ) -> None:
+        self.scheme_type = scheme_type
+        self.address = address
+        self.capacity = capacity
+        self.stats = ConnectionStats(scheme_type.protocol, address)
+        self._scheme = scheme_type()
+        self._transport = transport
+        self._frame = frame
+        self._connects = connects
+        self._random = random
+        self._backoff = Backoff(random)
+        self._wall = wall
+        self._log = log.bind(protocol=scheme_type.protocol, address=address)
+
+        self._sinks = Sinks(self)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._joining: dict[str, tuple[Channel, ...]] = {}
+        self._leaving: dict[str, tuple[Channel, ...]] = {}
+        self._wake = trio.Event()
+
+        self._run_scope = trio.CancelScope()
+        self._socket_scope: trio.CancelScope | None = None
+        self._ended = ""
+        """Why the present socket is to be left; empty while it is good."""
+        self._closing = False
+        self._maintenance_since: float | None = None
+        self._expected: int | None = None
+        self._heard = 0.0
+        """Monotonic seconds of the last frame."""
+        self._now_ns = 0
+        self._now = 0.0
+
+    def __repr__(self) -> str:
+        state = "up" if self.stats.up else "down"
+        return f"<Connection {self.scheme_type.protocol} {self.address} {state} {list(self._subscriptions)}>"
+
+    # -- the markets --------------------------------------------------------------------------------------------
+
+    def has_room(self, symbol: str) -> bool:
+        """Whether a market with this native symbol may be attached. A symbol can be carried once: frames name nothing
+        finer."""
+        return not self._closing and symbol not in self._subscriptions and len(self._subscriptions) < self.capacity
+
+    @property
+    def empty(self) -> bool:
+        return not self._subscriptions
+
+    @property
+    def shared(self) -> bool:
+        """Whether more than one market depends on it."""
+        return len(self._subscriptions) > 1
+
+    def attach(self, subscription: Subscription) -> None:
+        """Carry a market from now on: subscribed as soon as the socket is open and the pace allows."""
+        symbol = subscription.symbol
+        self._subscriptions[symbol] = subscription
+        self._sinks[symbol] = subscription.market
+        self.stats.markets = len(self._subscriptions)
+        self._joining[symbol] = subscription.channels
+        self._wake.set()
+
+    def detach(self, subscription: Subscription) -> None:
+        """Carry it no more: frames that still come for it are dropped and counted."""
+        symbol = subscription.symbol
+        if self._subscriptions.get(symbol) is not subscription:
+            return
+        del self._subscriptions[symbol]
+        del self._sinks[symbol]
+        self.stats.markets = len(self._subscriptions)
+        self._joining.pop(symbol, None)
+        if subscription.sent:
+            self._leaving[symbol] = subscription.channels
+            self._wake.set()
+        subscription.lapse()
+
+    def replace_market(self, subscription: Subscription, market: Market) -> None:
+        """Put a new market in the place of one that broke."""
+        subscription.market = market
+        if self._subscriptions.get(subscription.symbol) is subscription:
+            self._sinks[subscription.symbol] = market
+
+    def resubscribe(self, subscription: Subscription, channels: Sequence[Channel]) -> None:
+        """Unsubscribe and subscribe these channels of one market. Nothing to do while it waits to be subscribed."""
+        symbol = subscription.symbol
+        if self._subscriptions.get(symbol) is not subscription or not subscription.sent or symbol in self._joining:
+            return
+        wanted = tuple(channel for channel in subscription.channels if channel in channels)
+        if wanted:
+            self._leaving[symbol] = self._joining[symbol] = wanted
+            if Channel.BOOK in wanted:
+                subscription.lapse_book()
+            self._wake.set()
+
+    def reconnect(self, reason: str) -> None:
+        """Leave the present socket and make a new one."""
+        self._end(reason)
+
+    def snapshot_path(self, subscription: Subscription) -> str:
+        """Path and query of the REST snapshot of one market."""
+        return self._scheme.snapshot_path(subscription.symbol)
+
+    def apply_snapshot(self, subscription: Subscription, body: bytes) -> None:
+        """Decode a REST snapshot like a frame; a body that cannot be decoded is a gap of this market only."""
+        self._stamp()
+        try:
+            self._scheme.decode_snapshot(subscription.symbol, body, self._sinks)
+        except Exception as error:
+            self._count_error(error, body)
+            self._gap([subscription], f"REST snapshot could not be handled: {_short(error)}")
+        self._settle()
+
+    def close(self) -> None:
+        """End the connection for good."""
+        self._closing = True
+        if self._socket_scope is not None:
+            self._end("no market left")
+        else:
+            self._run_scope.cancel()
+
+    # -- the life of the connection -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, talk, connect again, until `close`."""
+        with self._run_scope:
+            while True:
+                await self._connects.take()
+                self.stats.attempts += 1
+                try:
+                    await self._session()
+                except Disconnected as error:
+                    self._down(str(error))
+                except Exception as error:
+                    self.stats.bugs += 1
+                    self._log.exception("bug in handling a connection, it is made anew")
+                    self._down(f"internal error: {_short(error)}")
+                opened = self.stats.since
+                healthy = 0.0 if opened is None else trio.current_time() - opened
+                self.stats.since = None
+                if self._closing:
+                    return
+                delay = self._backoff.next(healthy)
+                self._log.info("reconnecting", seconds=round(delay, 3), reason=self.stats.last_reason)
+                await trio.sleep(delay)
+
+    async def _session(self) -> None:
+        """One socket, from opening to its end. Raises Disconnected when it cannot be opened."""
+        limits = self.scheme_type.limits
+        self._ended = ""
+        self._expected = self._maintenance_since = None
+        self._scheme = self.scheme_type()
+        async with self._transport.connect(self.address, limits.message_bytes) as socket:
+            self._stamp()
+            self.stats.connects += 1
+            self.stats.up = True
+            self.stats.since = self._heard = self._now
+            self._log.info("connected", markets=len(self._subscriptions))
+            self._leaving.clear()
+            self._joining = {symbol: each.channels for symbol, each in self._subscriptions.items()}
+            async with trio.open_nursery() as nursery:
+                self._socket_scope = nursery.cancel_scope
+                pace = TokenBucket(max(1.0, limits.messages_per_second), limits.messages_per_second)
+                nursery.start_soon(self._until_disconnected, self._speak, socket, pace)
+                nursery.start_soon(self._watch, limits.silence_seconds)
+                if self.scheme_type.ping_seconds is not None:
+                    nursery.start_soon(self._until_disconnected, self._ping, socket, pace)
+                if limits.lifetime_seconds is not None:
+                    nursery.start_soon(self._retire, limits.lifetime_seconds)
+                await self._until_disconnected(self._listen, socket)
+            self._socket_scope = None
+            # The markets must know before the socket is closed politely, which may take a while.
+            self._down(self._ended)
+
+    def _end(self, reason: str) -> None:
+        if not self._ended and self._socket_scope is not None:
+            self._ended = reason
+            self._socket_scope.cancel()
+
+    def _down(self, reason: str) -> None:
+        """Tell everybody that there is no socket."""
+        self._stamp()
+        self._socket_scope = None
+        if self.stats.up:
+            self.stats.disconnects += 1
+        self.stats.up = False
+        self.stats.last_reason = reason
+        for each in list(self._subscriptions.values()):
+            each.lapse()
+            for channel in each.channels:
+                each.call(each.market.disconnected, channel, reason, self._now_ns, self._now)
+        self._settle()
+
+    async def _until_disconnected(self, talk: Callable[..., Awaitable[None]], *args: object) -> None:
+        try:
+            await talk(*args)
+        except Disconnected as error:
+            self._end(str(error))
+
+    async def _watch(self, silence: float) -> None:
+        while True:
+            await trio.sleep(min(silence, max(0.01, self._heard + silence - trio.current_time())))
+            now = trio.current_time()
+            if now - self._heard >= silence:
+                self.stats.silences += 1
+                self._end(f"silence: expected a frame within {silence:g} s, none came")
+            elif self._maintenance_since is not None and now - self._maintenance_since >= _MAINTENANCE_SECONDS:
+                self._end(f"maintenance without an end for {_MAINTENANCE_SECONDS:g} s")
+
+    async def _retire(self, lifetime: float) -> None:
+        # A part of the last percents at random: connections made together should not all leave together.
+        await trio.sleep(lifetime * self._random.uniform(0.95, 0.99))
+        self._end(f"planned: the exchange ends every connection after {lifetime:g} s")
+
+    # -- speaking -----------------------------------------------------------------------------------------------
+
+    async def _send(self, socket: Socket, pace: TokenBucket, text: str) -> None:
+        await pace.take()
+        await socket.send(text)
+        self.stats.sent += 1
+
+    async def _ping(self, socket: Socket, pace: TokenBucket) -> None:
+        while True:
+            await trio.sleep(self.scheme_type.ping_seconds or 0.0)
+            await self._send(socket, pace, self._scheme.ping())
+
+    async def _speak(self, socket: Socket, pace: TokenBucket) -> None:
+        """Send the greeting, then subscriptions as they are wished for. Goodbyes go first: they make room."""
+        for text in self._scheme.greeting():
+            await self._send(socket, pace, text)
+        while True:
+            while not self._leaving and not self._joining:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            if self._leaving:
+                channels, symbols = batches(self._leaving, self._scheme)
+                for text in self._scheme.unsubscribe(channels, symbols):
+                    await self._send(socket, pace, text)
+                continue
+            channels, symbols = batches(self._joining, self._scheme)
+            joined = [self._subscriptions[symbol] for symbol in symbols]
+            for each in joined:
+                each.sent = True
+            for text in self._scheme.subscribe(channels, symbols):
+                await self._send(socket, pace, text)
+            self._joined(joined, channels)
+
+    def _joined(self, joined: list[Subscription], channels: tuple[Channel, ...]) -> None:
+        self._stamp()
+        for each in joined:
+            if self._subscriptions.get(each.symbol) is not each or not each.sent:
+                continue  # left while the messages waited for their turn; its goodbye follows
+            if Channel.BOOK in channels:
+                each.ready.set()
+            for channel in channels:
+                each.call(each.market.connected, channel, self._now_ns, self._now)
+        self._settle()
+
+    # -- listening ----------------------------------------------------------------------------------------------
+
+    def _stamp(self) -> None:
+        self._now_ns = self._wall()
+        self._now = trio.current_time()
+
+    async def _listen(self, socket: Socket) -> None:
+        while True:
+            frame: str | bytes | None = await socket.receive()
+            handled = count = 0
+            while frame is not None:
+                self._handle(frame)
+                if self._ended:
+                    return
+                handled += len(frame)
+                count += 1
+                if handled > _BYTES_BETWEEN_CHECKPOINTS or count >= _FRAMES_BETWEEN_CHECKPOINTS:
+                    break
+                frame = socket.receive_nowait()
+
+    def _handle(self, frame: str | bytes) -> None:
+        self._now_ns = self._wall()
+        self._now = self._heard = trio.current_time()
+        stats = self.stats
+        stats.frames += 1
+        stats.bytes += len(frame)
+        try:
+            self._scheme.decode(frame, self._now_ns, self._sinks)
+        except Exception as error:
+            self._count_error(error, frame)
+            self._gap(self._named(frame), f"frame could not be handled: {_short(error)}")
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the touched markets publish. A bug in one costs that one."""
+        frame = self._frame
+        for market in frame:
+            try:
+                market.settle(self._now_ns, self._now)
+            except Exception as error:
+                for each in self._subscriptions.values():
+                    if each.market is market:
+                        each.failed(error)
+        frame.clear()
+
+    def _named(self, frame: str | bytes) -> list[Subscription]:
+        """Whose frame this was: what it touched and what it names in quotes; all, if that is nobody."""
+        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+        touched = {id(market) for market in self._frame}
+        everybody = list(self._subscriptions.values())
+        named = [each for each in everybody if id(each.market) in touched or f'"{each.symbol}"' in text]
+        return named or everybody
+
+    def _gap(self, subscriptions: Sequence[Subscription], reason: str) -> None:
+        for each in subscriptions:
+            each.stats.frame_gaps += 1
+            each.call(each.market.gap, reason, self._now_ns, self._now)
+
+    def _count_error(self, error: Exception, frame: str | bytes) -> None:
+        count = self.stats.errors.add(type(error).__name__)
+        if worth_logging(count):
+            self._log.warning(
+                "frame could not be handled; its markets are resynchronised",
+                error=_short(error),
+                count=count,
+                bytes=len(frame),
+                frame=repr(frame[:200]),
+                exc_info=None if isinstance(error, _EXPECTED) else error,
+            )
+
+    # -- what frames say about the connection -------------------------------------------------------------------
+
+    def on_dropped(self, symbol: str) -> None:
+        self.stats.dropped += 1
+
+    def on_subscribed(self, symbol: str, channel: str) -> None:
+        subscription = self._subscriptions.get(symbol)
+        if subscription is not None:
+            subscription.acknowledged.add(channel)
+
+    def on_refused(self, symbol: str | None, reason: str) -> None:
+        """One market's subscription was refused; without a symbol, those of all that have no answer yet."""
+        self.stats.refusals += 1
+        if symbol is not None:
+            each = self._subscriptions.get(symbol)
+            refused = [] if each is None else [each]
+        else:
+            refused = [each for each in self._subscriptions.values() if each.sent and not each.acknowledged]
+        if worth_logging(self.stats.refusals):
+            self._log.warning("exchange refused", symbol=symbol, reason=reason, count=self.stats.refusals)
+        for each in refused:
+            for channel in each.channels:
+                if channel not in each.acknowledged:
+                    each.call(each.market.refused, channel, reason, self._now_ns, self._now)
+
+    def on_notice(self, notice: Notice, text: str) -> None:
+        if worth_logging(self.stats.notices.add(notice)):
+            self._log.info("notice of the exchange", notice=str(notice), text=text)
+        if notice is Notice.RECONNECT:
+            self._end(f"the exchange asks to reconnect: {text}")
+        elif notice is Notice.MAINTENANCE:
+            self._maintenance_since = self._now
+            for each in list(self._subscriptions.values()):
+                each.call(each.market.halt, f"maintenance: {text}", self._now_ns, self._now)
+        elif self._maintenance_since is not None:
+            self._maintenance_since = None
+            for each in list(self._subscriptions.values()):
+                self.resubscribe(each, each.channels)
+
+    def on_unknown(self, kind: str) -> None:
+        if self.stats.unknown.add(kind) == 1:
+            self._log.info("unknown kind of message, ignored", kind=kind)
+
+    def on_sequence(self, number: int) -> None:
+        expected, self._expected = self._expected, number + 1
+        if expected is None or number == expected:
+            return
+        self.stats.sequence_breaks += 1
+        reason = f"sequence of the connection: expected {expected}, got {number}"
+        books = [each for each in self._subscriptions.values() if Channel.BOOK in each.channels]
+        self._gap(books, reason)
+        self._end(reason)
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

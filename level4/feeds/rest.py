@@ -1,0 +1,195 @@
+"""REST: instrument lists and book snapshots, within the exchange's budget and ours.
+
+Every request costs weight out of a budget that one exchange's host grants per minute and address; a host that answers
+429 or 418 is asked nothing by anybody until its `Retry-After` is over, because asking on is what turns a refusal into
+a ban. Bodies, durations and the number of simultaneous requests are bounded. Every failure is a typed error that says
+whether, and from when on, asking again makes sense; the caller decides and backs off.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+from level4.feeds.pacing import TokenBucket
+from level4.model import ExchangeError, Level4Error, UnavailableError
+
+_BODY_BYTES = 64 * 2**20
+_DEFAULT_PAUSE = {429: 10.0, 418: 120.0, 403: 60.0}
+"""Seconds to keep away when the exchange does not say: 418 is a ban of two minutes or more (Binance, 2026-11)."""
+_LONGEST_PAUSE = 3600.0
+_USED_WEIGHT = "x-mbx-used-weight-1m"
+
+
+class RestUnavailableError(UnavailableError):
+    """The host did not answer in time, broke the connection, or answered 5xx."""
+
+    retry_after: float | None = None
+    """Seconds the exchange asks us to wait."""
+
+
+class RateLimitedError(RestUnavailableError):
+    """429, 418 or 403: too many requests, or a ban of this address. Everybody waits for `retry_after` seconds."""
+
+
+class RestRefusedError(ExchangeError):
+    """A final answer: not from this country (451), unknown path or symbol (other 4xx), or a body beyond the bound."""
+
+
+@dataclass(slots=True)
+class RestStats:
+    requests: int = 0
+    bytes: int = 0
+    answers: Counter[int] = field(default_factory=Counter)
+    """Per HTTP status; 0: no answer."""
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from the header's two forms (RFC 9110 section 10.2.3); None when absent or not understood."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), _LONGEST_PAUSE)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+        seconds = (moment - datetime.datetime.now(datetime.UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+    return min(max(seconds, 0.0), _LONGEST_PAUSE)
+
+
+class Rest:
+    """A client for all exchanges; use as an async context manager.
+
+    `transport` replaces the network in tests (`httpx.MockTransport`). Needs a running trio loop when it is entered.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        verify: Any = True,
+        seconds: float = 30.0,
+        per_host: int = 4,
+        body_bytes: int = _BODY_BYTES,
+        share: int = 1,
+    ) -> None:
+        self.stats = RestStats()
+        self._make: Callable[[], httpx.AsyncClient] = lambda: httpx.AsyncClient(
+            transport=transport,
+            verify=verify,
+            timeout=httpx.Timeout(seconds, connect=10.0),
+            follow_redirects=True,
+            trust_env=False,
+            headers={"accept": "application/json", "user-agent": "level4"},
+        )
+        self._client: httpx.AsyncClient | None = None
+        self._seconds = seconds
+        self._per_host = per_host
+        self._body_bytes = body_bytes
+        self._share = share
+        self._budgets: dict[str, TokenBucket] = {}
+        self._slots: dict[str, trio.CapacityLimiter] = {}
+
+    async def __aenter__(self) -> Rest:
+        self._client = self._make()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def share(self, nodes: int) -> None:
+        """Divide every budget among so many nodes behind this address."""
+        self._share = nodes
+        for budget in self._budgets.values():
+            budget.share(nodes)
+
+    async def get(self, url: str, *, weight: int, weight_per_minute: int) -> bytes:
+        """The body of a 200 answer.
+
+        Waits for the host's budget first (no deadline: the budget is an order). Then the whole request has `seconds`.
+        Raises RestUnavailableError, RateLimitedError or RestRefusedError.
+        """
+        host = _host(url)
+        budget = self._budgets.get(host)
+        if budget is None:
+            budget = self._budgets[host] = TokenBucket(weight_per_minute, weight_per_minute / 60.0, self._share)
+            self._slots[host] = trio.CapacityLimiter(self._per_host)
+        async with self._slots[host]:
+            await budget.take(weight)
+            self.stats.requests += 1
+            try:
+                with trio.fail_after(self._seconds):
+                    return await self._exchange(url, host, budget)
+            except trio.TooSlowError:
+                self.stats.answers[0] += 1
+                raise RestUnavailableError(f"GET {url}: no whole answer within {self._seconds:g} s") from None
+            except httpx.HTTPError as error:
+                self.stats.answers[0] += 1
+                raise RestUnavailableError(f"GET {url}: {type(error).__name__}: {error}") from None
+
+    async def _exchange(self, url: str, host: str, budget: TokenBucket) -> bytes:
+        if self._client is None:
+            raise RuntimeError("Rest is used outside its context")
+        async with self._client.stream("GET", url) as response:
+            status = response.status_code
+            self.stats.answers[status] += 1
+            used = response.headers.get(_USED_WEIGHT, "")
+            if used.isdigit():
+                budget.learn_used(int(used))
+            if status != 200:
+                raise await self._failure(url, host, response, budget)
+            body = bytearray()
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > self._body_bytes:
+                    raise RestRefusedError(f"GET {url}: expected at most {self._body_bytes} bytes, got more; given up")
+            self.stats.bytes += len(body)
+            return bytes(body)
+
+    async def _failure(self, url: str, host: str, response: httpx.Response, budget: TokenBucket) -> Level4Error:
+        status = response.status_code
+        said = await _beginning(response)
+        retry_after = _retry_after(response.headers.get("retry-after"))
+        if status in _DEFAULT_PAUSE:
+            wait = retry_after if retry_after is not None else _DEFAULT_PAUSE[status]
+            budget.pause(wait)
+            limited = RateLimitedError(
+                f"GET {url}: HTTP {status}, too many requests or banned; {host} is left alone for {wait:.0f} s: {said}"
+            )
+            limited.retry_after = wait
+            return limited
+        if status >= 500 or status in (408, 425):
+            away = RestUnavailableError(f"GET {url}: HTTP {status}: {said}")
+            away.retry_after = retry_after
+            return away
+        if status == 451:
+            return RestRefusedError(f"GET {url}: HTTP 451, the exchange does not serve this country or network: {said}")
+        return RestRefusedError(f"GET {url}: expected HTTP 200, got {status}: {said}")
+
+
+async def _beginning(response: httpx.Response) -> str:
+    """What an error says, for the message; its body is as little trusted as any."""
+    begin = b""
+    async for part in response.aiter_bytes():
+        begin += part
+        if len(begin) >= 200:
+            break
+    return begin[:200].decode("utf-8", "replace")
+
+
+def _host(url: str) -> str:
+    """Who keeps the budget. Behind the simulator the exchange's host is the first part of the path."""
+    parts = urlsplit(url)
+    first = parts.path.split("/", 2)[1] if parts.path.count("/") > 1 else ""
+    return f"{parts.netloc}/{first}" if "." in first else parts.netloc

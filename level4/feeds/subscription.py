@@ -1,0 +1,142 @@
+"""What one market wants of one connection, and the markets of a connection as its scheme sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from level4.exchanges.scheme import Channel
+from level4.feeds.stats import FeedStats
+from level4.market import Market
+from level4.model import Level, MarketSink, Notice, RawTime, Row, RowChange
+from level4.model.events import TakerSide
+
+if TYPE_CHECKING:
+    from level4.exchanges.scheme import Scheme
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """One market's channels on one connection. The connection keeps `sent`, `ready` and `generation`."""
+
+    market: Market
+    symbol: str
+    channels: tuple[Channel, ...]
+    stats: FeedStats
+    failed: Callable[[Exception], None]
+    """Told about a bug in the market, which its own task answers by restarting the feed."""
+    lapsed: Callable[[], None] | None = None
+    """Told when the socket is gone: older wishes to repair the subscription are void."""
+    sent: bool = False
+    """Something has been sent that an unsubscription must undo."""
+    acknowledged: set[str] = field(default_factory=set)
+    ready: trio.Event = field(default_factory=trio.Event)
+    """Set while the book is subscribed on the present socket: from here on a REST snapshot is not too early."""
+    generation: int = 0
+    """Rises with every subscription, so that a late snapshot is known to be of an earlier one."""
+
+    def lapse(self) -> None:
+        """Nothing that was sent counts any more."""
+        self.sent = False
+        self.acknowledged.clear()
+        self.lapse_book()
+        if self.lapsed is not None:
+            self.lapsed()
+
+    def lapse_book(self) -> None:
+        """The book's subscription counts no more; a new one will follow."""
+        self.acknowledged.discard(Channel.BOOK)
+        if self.ready.is_set():
+            self.ready = trio.Event()
+        self.generation += 1
+
+    def call(self, method: Callable[..., None], *args: Any, **keywords: Any) -> None:
+        """Call a method of the market: a bug there is the market's, not the connection's."""
+        try:
+            method(*args, **keywords)
+        except Exception as error:
+            self.failed(error)
+
+
+class Dropping:
+    """A sink for what belongs to no market of ours: it has been counted."""
+
+    def snapshot(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        last: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+        depth: int | None = None,
+    ) -> None: ...
+
+    def delta(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        first: int | None = None,
+        last: int | None = None,
+        previous: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+    ) -> None: ...
+
+    def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None: ...
+
+    def trade(
+        self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
+    ) -> None: ...
+
+    def heartbeat(self) -> None: ...
+
+
+_DROPPING = Dropping()
+
+
+class ConnectionSink(Protocol):
+    """What a frame can say about the connection itself."""
+
+    def on_dropped(self, symbol: str) -> None: ...
+
+    def on_subscribed(self, symbol: str, channel: str) -> None: ...
+
+    def on_refused(self, symbol: str | None, reason: str) -> None: ...
+
+    def on_notice(self, notice: Notice, text: str) -> None: ...
+
+    def on_unknown(self, kind: str) -> None: ...
+
+    def on_sequence(self, number: int) -> None: ...
+
+
+class Sinks(dict[str, MarketSink]):
+    """The port `Markets`. A plain dict by native symbol, because a lookup happens for every frame; a symbol that is
+    not in it (a market just stopped) costs a counter."""
+
+    def __init__(self, connection: ConnectionSink) -> None:
+        super().__init__()
+        self._connection = connection
+        self.subscribed = connection.on_subscribed
+        self.refused = connection.on_refused
+        self.notice = connection.on_notice
+        self.unknown = connection.on_unknown
+        self.sequence = connection.on_sequence
+
+    def __missing__(self, symbol: str) -> MarketSink:
+        self._connection.on_dropped(symbol)
+        return _DROPPING
+
+
+def batches(
+    wanted: dict[str, tuple[Channel, ...]], scheme: Scheme
+) -> tuple[tuple[Channel, ...], list[str]]:
+    """Take the next symbols that want the same channels out of `wanted`, as many as one message may name."""
+    channels = next(iter(wanted.values()))
+    symbols = [symbol for symbol, others in wanted.items() if others == channels][: scheme.limits.symbols_per_message]
+    for symbol in symbols:
+        del wanted[symbol]
+    return channels, symbols
