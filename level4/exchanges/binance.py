@@ -1,4 +1,5 @@
-"""Binance spot (binance-spot-api-docs, web-socket-streams and rest-api, 2026-07; also Binance.US).
+"""Binance spot, and the parts that Binance's other markets share (binance-spot-api-docs, web-socket-streams and
+rest-api, 2026-07; also Binance.US).
 
 * Native symbols have no separator: meaning comes from `baseAsset`, `quoteAsset` of exchangeInfo. Lower case in stream
   names.
@@ -15,10 +16,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import ClassVar
 from urllib.parse import quote
 
-from msgspec import Struct, ValidationError
+from msgspec import Struct, ValidationError, field
 
 from level4.book import binance_spot, seeded_by_rest
 from level4.exchanges.scheme import Channel, Limits, Scheme
@@ -26,16 +27,18 @@ from level4.exchanges.wire import any_json, batches, decoder, message, milliseco
 from level4.model import Instrument, Level, Markets, MarketType, Notice
 
 
-class _Depth(Struct, gc=False, tag_field="e", tag="depthUpdate"):
+class Depth(Struct, gc=False, tag_field="e", tag="depthUpdate"):
     E: int
     s: str
     U: int
     u: int
     b: list[Level]
     a: list[Level]
+    pu: int | None = None
+    """Futures and options: `u` of the update before."""
 
 
-class _Trade(Struct, gc=False, tag_field="e", tag="trade"):
+class Trade(Struct, gc=False, tag_field="e", tag="trade"):
     s: str
     t: int
     p: str
@@ -45,7 +48,7 @@ class _Trade(Struct, gc=False, tag_field="e", tag="trade"):
     X: str = "MARKET"
 
 
-class _AggregateTrade(Struct, gc=False, tag_field="e", tag="aggTrade"):
+class AggregateTrade(Struct, gc=False, tag_field="e", tag="aggTrade"):
     s: str
     a: int
     p: str
@@ -54,17 +57,27 @@ class _AggregateTrade(Struct, gc=False, tag_field="e", tag="aggTrade"):
     m: bool
 
 
-_Payload = _Depth | _Trade | _AggregateTrade
+Payload = Depth | Trade | AggregateTrade
 
 
 class _Wrapped(Struct, gc=False):
-    data: _Payload
+    data: Payload
 
 
 class _Snapshot(Struct, gc=False, rename="camel"):
     last_update_id: int
     bids: list[Level]
     asks: list[Level]
+    e: int | None = field(default=None, name="E")
+    t: int | None = field(default=None, name="T")
+
+
+class Filter(Struct, rename="camel"):
+    """Of `exchangeInfo`: where tick and lot stand."""
+
+    filter_type: str
+    tick_size: str | None = None
+    step_size: str | None = None
 
 
 class _Symbol(Struct, rename="camel"):
@@ -72,19 +85,25 @@ class _Symbol(Struct, rename="camel"):
     status: str
     base_asset: str
     quote_asset: str
-    filters: list[dict[str, Any]] = []
+    filters: list[Filter] = []
 
 
 class _ExchangeInfo(Struct):
     symbols: list[_Symbol]
 
 
+def steps(filters: list[Filter]) -> tuple[str | None, str | None]:
+    """Tick and lot."""
+    tick = next((entry.tick_size for entry in filters if entry.filter_type == "PRICE_FILTER"), None)
+    lot = next((entry.step_size for entry in filters if entry.filter_type == "LOT_SIZE"), None)
+    return tick, lot
+
+
 _decode_wrapped: Callable[[str | bytes], _Wrapped] = decoder(_Wrapped)
-_decode_payload: Callable[[str | bytes], _Payload] = decoder(_Payload)
+_decode_payload: Callable[[str | bytes], Payload] = decoder(Payload)
 _decode_snapshot: Callable[[str | bytes], _Snapshot] = decoder(_Snapshot)
 _decode_info: Callable[[bytes], _ExchangeInfo] = decoder(_ExchangeInfo)
 _KINDS = {"depthUpdate", "trade", "aggTrade"}
-_STREAMS = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@trade"}
 
 
 class BinanceSpot(Scheme):
@@ -110,6 +129,10 @@ class BinanceSpot(Scheme):
     sync = seeded_by_rest(joins=binance_spot, follows=binance_spot)
     contiguous_trade_ids = True
     exchange_us = staticmethod(milliseconds_us)
+    streams: ClassVar[dict[Channel, str]] = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@trade"}
+    """What follows the symbol in a stream's name."""
+    depth_path: ClassVar[str] = "/api/v3/depth"
+    depth_limit: ClassVar[int] = 1000
 
     def __init__(self) -> None:
         self._id = 0
@@ -127,28 +150,28 @@ class BinanceSpot(Scheme):
             self._id += 1
             if method == "SUBSCRIBE":
                 self._requested[self._id] = channels, batch
-            streams = [symbol.lower() + _STREAMS[channel] for symbol in batch for channel in channels]
+            streams = [symbol.lower() + self.streams[channel] for symbol in batch for channel in channels]
             requests.append(message({"method": method, "params": streams, "id": self._id}))
         return requests
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
         try:
-            data: _Payload = _decode_wrapped(frame).data
+            data: Payload = _decode_wrapped(frame).data
         except ValidationError:
-            self._decode_other(frame, markets)
+            self.decode_other(frame, markets)
             return
-        self._apply(data, markets)
+        self.apply(data, markets)
 
-    def _apply(self, data: _Payload, markets: Markets) -> None:
-        if isinstance(data, _Depth):
-            markets[data.s].delta(data.b, data.a, data.U, data.u, None, None, data.E)
-        elif isinstance(data, _Trade):
+    def apply(self, data: Payload, markets: Markets) -> None:
+        if isinstance(data, Depth):
+            markets[data.s].delta(data.b, data.a, data.U, data.u, data.pu, None, data.E)
+        elif isinstance(data, Trade):
             if data.X == "MARKET":
                 markets[data.s].trade("sell" if data.m else "buy", data.p, data.q, str(data.t), data.T)
-        elif isinstance(data, _AggregateTrade):
+        elif isinstance(data, AggregateTrade):
             markets[data.s].trade("sell" if data.m else "buy", data.p, data.q, str(data.a), data.T)
 
-    def _decode_other(self, frame: str | bytes, markets: Markets) -> None:
+    def decode_other(self, frame: str | bytes, markets: Markets) -> None:
         content = any_json(frame)
         match content:
             case {"result": None, "id": number}:
@@ -163,7 +186,7 @@ class BinanceSpot(Scheme):
             case {"e": "serverShutdown"} | {"data": {"e": "serverShutdown"}}:
                 markets.notice(Notice.RECONNECT, "the exchange says: server shutdown")
             case {"e": str(kind)} if kind in _KINDS:
-                self._apply(_decode_payload(frame), markets)  # not wrapped: the endpoint /ws
+                self.apply(_decode_payload(frame), markets)  # not wrapped: the endpoint /ws
             case {"data": {"e": str(kind)}} if kind in _KINDS:
                 _decode_wrapped(frame)  # of a known kind, but not its shape: raise
             case {"data": {"e": str(kind)}} | {"e": str(kind)}:
@@ -176,17 +199,18 @@ class BinanceSpot(Scheme):
                 markets.unknown("a message without stream and event")
 
     def snapshot_path(self, symbol: str) -> str:
-        return f"/api/v3/depth?symbol={quote(symbol)}&limit=1000"
+        return f"{self.depth_path}?symbol={quote(symbol)}&limit={self.depth_limit}"
 
     def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:
         snapshot = _decode_snapshot(body)
-        markets[symbol].snapshot(snapshot.bids, snapshot.asks, snapshot.last_update_id)
+        time = snapshot.e or snapshot.t  # spot says neither, options only the second
+        markets[symbol].snapshot(snapshot.bids, snapshot.asks, snapshot.last_update_id, exchange_time=time)
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
         instruments = []
         for listed in _decode_info(bodies[0]).symbols:
-            filters = {entry.get("filterType"): entry for entry in listed.filters}
+            tick, lot = steps(listed.filters)
             instruments.append(
                 Instrument(
                     exchange=cls.exchange,
@@ -195,8 +219,8 @@ class BinanceSpot(Scheme):
                     native_symbol=listed.symbol,
                     base=listed.base_asset,
                     quote=listed.quote_asset,
-                    tick=filters.get("PRICE_FILTER", {}).get("tickSize"),
-                    lot=filters.get("LOT_SIZE", {}).get("stepSize"),
+                    tick=tick,
+                    lot=lot,
                     active=listed.status == "TRADING",
                 )
             )

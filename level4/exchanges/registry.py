@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from level4.exchanges.binance import BinanceSpot
+from level4.exchanges.binance_derivatives import BinanceCoinm, BinanceOptions, BinanceUsdm
+from level4.exchanges.bitmex import Bitmex
 from level4.exchanges.coinbase import CoinbaseExchange
 from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
 from level4.exchanges.kraken import KrakenSpotV2
@@ -18,7 +20,18 @@ from level4.model import ConfigError, MarketType
 SchemeClass = type[Scheme]
 
 PROTOCOLS: Final[dict[str, SchemeClass]] = {
-    scheme.protocol: scheme for scheme in (BinanceSpot, CoinbaseAdvanced, CoinbaseExchange, KrakenSpotV1, KrakenSpotV2)
+    scheme.protocol: scheme
+    for scheme in (
+        BinanceCoinm,
+        BinanceOptions,
+        BinanceSpot,
+        BinanceUsdm,
+        Bitmex,
+        CoinbaseAdvanced,
+        CoinbaseExchange,
+        KrakenSpotV1,
+        KrakenSpotV2,
+    )
 }
 
 
@@ -36,6 +49,14 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
     (venue.exchange, venue.type): venue
     for venue in (
         Venue("BINANCE", MarketType.SPOT, BinanceSpot, BinanceSpot),
+        Venue("BINANCE", MarketType.PERP, BinanceUsdm, BinanceUsdm),
+        Venue("BINANCE", MarketType.FUTURE, BinanceUsdm, BinanceUsdm),
+        Venue("BINANCE", MarketType.INVERSE, BinanceCoinm, BinanceCoinm),
+        Venue("BINANCE", MarketType.OPTION, BinanceOptions, BinanceOptions),
+        Venue("BITMEX", MarketType.SPOT, Bitmex, Bitmex),
+        Venue("BITMEX", MarketType.PERP, Bitmex, Bitmex),
+        Venue("BITMEX", MarketType.FUTURE, Bitmex, Bitmex),
+        Venue("BITMEX", MarketType.INVERSE, Bitmex, Bitmex),
         Venue("COINBASE", MarketType.SPOT, CoinbaseAdvanced, CoinbaseExchange),
         Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
     )

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from level4.model import RawTime
+from level4.model.decimals import plain
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -84,6 +85,34 @@ def seconds_us(raw: RawTime) -> int | None:
     return int(whole) * 1_000_000 + int((fraction + "000000")[:6])
 
 
+def utc_date(milliseconds: int) -> str:
+    """ISO date of a moment, for expiries."""
+    return (_EPOCH + timedelta(milliseconds=milliseconds)).date().isoformat()
+
+
+def unified(
+    base: str,
+    quote: str,
+    settle: str | None = None,
+    expiry: str | None = None,
+    strike: str | None = None,
+    right: str | None = None,
+) -> str:
+    """CCXT's unified symbol: `BTC/USDT`, `BTC/USDT:USDT`, `BTC/USD:BTC-261225-60000-C`. `expiry`: ISO date."""
+    day = expiry.replace("-", "")[2:] if expiry else None
+    return "-".join(term for term in (f"{base}/{quote}" + (f":{settle}" if settle else ""), day, strike, right) if term)
+
+
+def literal(number: Any) -> str:
+    """The text of a JSON number from a field of type `Any`. Exponents are written out, because books tell a delete by
+    the text of its size. Raises ValueError when it is no number."""
+    if type(number) is not str:
+        if type(number) is not int:
+            raise ValueError(f"expected a number, got {str(number)[:60]!r}")
+        return str(number)
+    return plain(number) if "e" in number or "E" in number else number
+
+
 def step(decimals: int) -> str:
-    """The smallest step of a number with so many decimals: 2 → `0.01`."""
-    return "1" if decimals <= 0 else "0." + "0" * (decimals - 1) + "1"
+    """The smallest step of a number with so many decimals: 2 → `0.01`, -3 → `1000`."""
+    return "1" + "0" * -decimals if decimals <= 0 else "0." + "0" * (decimals - 1) + "1"

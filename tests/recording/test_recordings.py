@@ -11,7 +11,16 @@ from level4.exchanges import PROTOCOLS
 from level4.model import Spread
 from level4.recording import Recording, Replay
 
-FOLDERS = ("BINANCE.SPOT", "BINANCE_US.SPOT", "COINBASE.SPOT", "KRAKEN.SPOT")
+FOLDERS = (
+    "BINANCE.OPTION",
+    "BINANCE.SPOT",
+    "BINANCE_DELIVERY.MIXED",
+    "BINANCE_FUTURES.PERP",
+    "BINANCE_US.SPOT",
+    "BITMEX.MIXED",
+    "COINBASE.SPOT",
+    "KRAKEN.SPOT",
+)
 
 
 def recordings_in(folder: Path) -> list[Path]:

@@ -1,0 +1,208 @@
+"""Binance USD-M, COIN-M and options (developers.binance.com and the official connector, 2026-08).
+
+* Book: diffs with `U`, `u` and `pu`, the `u` before; `U` says nothing. REST snapshot as on spot. Streams `depth5`,
+  `depth10`, `depth20` are whole books in the same message: only the stream's name tells them apart.
+* USD-M is split by route since 2026-04: the book comes on `/public`, `aggTrade` on `/market`. A stream on the wrong
+  route is acknowledged and then silent. Options moved to `/public` in 2025-12, book and trades.
+* COIN-M, routes contested: the documentation, the connector and most clients use no route, one report of 2026-05 got
+  trades only on `/market`. Default: no route; the addresses can be overridden for each channel.
+* USD-M, COIN-M trades: `aggTrade`, fills of 100 ms with one price and taker side, ids contiguous. The raw `trade` is
+  undocumented, some call it silent (2026); decoded, not asked for. Retail fills count in `q` though their orders are
+  in no book, so trades may print inside the spread. An `X` other than `MARKET` (insurance, ADL, block) is dropped.
+* Options are often idle: the snapshot is the book until a first update proves or refutes it. Full snapshots are taken
+  (limit 1000) because a cut one hides levels until they change.
+* COIN-M counts contracts of `contractSize` USD. Perpetuals carry a dummy delivery date (2100-12-25); a perpetual that
+  is being delisted may carry a real one.
+* 10 incoming messages a second; 200 streams a connection (some pages say 1024); a cut after 24 hours. USD-M and COIN-M
+  share 2400 REST weight a minute for one address, which is divided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from msgspec import Struct, ValidationError
+
+from level4.book import seeded_by_rest
+from level4.book.rules import binance_futures, binance_futures_joins
+from level4.exchanges.binance import BinanceSpot, Depth, Filter, Payload, steps
+from level4.exchanges.scheme import Channel
+from level4.exchanges.wire import decoder, literal, unified, utc_date
+from level4.model import Instrument, Markets, MarketType
+from level4.model.decimals import plain
+
+_NEVER = 4133404800000
+"""The delivery date of perpetuals."""
+
+
+class _Named(Struct, gc=False):
+    stream: str
+    data: Payload
+
+
+class _Contract(Struct, rename="camel"):
+    symbol: str
+    base_asset: str
+    quote_asset: str
+    margin_asset: str
+    delivery_date: int
+    contract_type: str = ""
+    status: str = ""
+    contract_status: str = ""
+    contract_size: Any = None
+    filters: list[Filter] = []
+
+
+class _Contracts(Struct):
+    symbols: list[_Contract]
+
+
+class _Option(Struct, rename="camel"):
+    symbol: str
+    underlying: str
+    side: str
+    strike_price: str
+    expiry_date: int
+    quote_asset: str
+    unit: Any = 1
+    status: str = "TRADING"
+    filters: list[Filter] = []
+
+
+class _Underlying(Struct, rename="camel"):
+    underlying: str
+    base_asset: str
+    settle_asset: str
+
+
+class _Options(Struct, rename="camel"):
+    option_contracts: list[_Underlying]
+    option_symbols: list[_Option]
+
+
+_decode_named: Callable[[str | bytes], _Named] = decoder(_Named)
+_decode_contracts: Callable[[bytes], _Contracts] = decoder(_Contracts)
+_decode_options: Callable[[bytes], _Options] = decoder(_Options)
+
+
+class BinanceUsdm(BinanceSpot):
+    protocol = "binance.usdm"
+    websocket = {
+        Channel.BOOK: "wss://fstream.binance.com/public/stream",
+        Channel.TRADES: "wss://fstream.binance.com/market/stream",
+    }
+    rest = "https://fapi.binance.com"
+    instruments_paths = ("/fapi/v1/exchangeInfo",)
+    limits = replace(
+        BinanceSpot.limits,
+        markets_per_connection=100,
+        messages_per_second=5.0,
+        silence_seconds=240.0,
+        rest_weight_per_minute=1400,
+        snapshot_weight=20,
+    )
+    sync = seeded_by_rest(joins=binance_futures_joins, follows=binance_futures)
+    streams = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@aggTrade"}
+    depth_path = "/fapi/v1/depth"
+    inverse: ClassVar[bool] = False
+
+    def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
+        try:
+            named = _decode_named(frame)
+        except ValidationError:
+            self.decode_other(frame, markets)
+            return
+        data = named.data
+        if isinstance(data, Depth) and named.stream.partition("@depth")[2][:1].isdecimal():
+            markets[data.s].snapshot(data.b, data.a, data.u, exchange_time=data.E)
+        else:
+            self.apply(data, markets)
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        return [_contract(listed, inverse=cls.inverse) for listed in _decode_contracts(bodies[0]).symbols]
+
+
+class BinanceCoinm(BinanceUsdm):
+    protocol = "binance.coinm"
+    websocket = {
+        Channel.BOOK: "wss://dstream.binance.com/stream",
+        Channel.TRADES: "wss://dstream.binance.com/stream",
+    }
+    rest = "https://dapi.binance.com"
+    instruments_paths = ("/dapi/v1/exchangeInfo",)
+    limits = replace(BinanceUsdm.limits, rest_weight_per_minute=700)
+    depth_path = "/dapi/v1/depth"
+    inverse = True
+
+
+class BinanceOptions(BinanceUsdm):
+    protocol = "binance.options"
+    websocket = {
+        Channel.BOOK: "wss://fstream.binance.com/public/stream",
+        Channel.TRADES: "wss://fstream.binance.com/public/stream",
+    }
+    rest = "https://eapi.binance.com"
+    instruments_paths = ("/eapi/v1/exchangeInfo",)
+    limits = replace(BinanceUsdm.limits, silence_seconds=360.0, rest_weight_per_minute=2000)
+    contiguous_trade_ids = False  # block trades take ids too, and are not published
+    streams = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@optionTrade"}
+    depth_path = "/eapi/v1/depth"
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        listing = _decode_options(bodies[0])
+        underlyings = {each.underlying: each for each in listing.option_contracts}
+        return [
+            _option(listed, underlyings[listed.underlying])
+            for listed in listing.option_symbols
+            if listed.underlying in underlyings
+        ]
+
+
+def _contract(listed: _Contract, *, inverse: bool) -> Instrument:
+    perpetual = listed.contract_type.endswith("PERPETUAL") or listed.delivery_date >= _NEVER
+    expiry = None if perpetual else utc_date(listed.delivery_date)
+    linear = MarketType.PERP if perpetual else MarketType.FUTURE
+    tick, lot = steps(listed.filters)
+    return Instrument(
+        exchange="BINANCE",
+        type=MarketType.INVERSE if inverse else linear,
+        symbol=unified(listed.base_asset, listed.quote_asset, listed.margin_asset, expiry),
+        native_symbol=listed.symbol,
+        base=listed.base_asset,
+        quote=listed.quote_asset,
+        settle=listed.margin_asset,
+        expiry=expiry,
+        tick=tick,
+        lot=lot,
+        contract_size=literal(listed.contract_size) if inverse else None,
+        size_unit="contracts" if inverse else "base",
+        trade_kind="aggregate",
+        active=(listed.contract_status or listed.status) == "TRADING",
+    )
+
+
+def _option(listed: _Option, underlying: _Underlying) -> Instrument:
+    base, quote, settle = underlying.base_asset, listed.quote_asset, underlying.settle_asset
+    expiry, strike, right = utc_date(listed.expiry_date), plain(listed.strike_price), listed.side[:1]
+    tick, lot = steps(listed.filters)
+    return Instrument(
+        exchange="BINANCE",
+        type=MarketType.OPTION,
+        symbol=unified(base, quote, settle, expiry, strike, right),
+        native_symbol=listed.symbol,
+        base=base,
+        quote=quote,
+        settle=settle,
+        expiry=expiry,
+        strike=strike,
+        right=right,
+        tick=tick,
+        lot=lot,
+        contract_size=literal(listed.unit),
+        size_unit="contracts",
+        active=listed.status == "TRADING",
+    )
