@@ -26,8 +26,9 @@ import trio
 
 from level4.exchanges.scheme import Channel, Scheme
 from level4.feeds.pacing import Backoff, TokenBucket
+from level4.feeds.roster import Roster
 from level4.feeds.stats import ConnectionStats, worth_logging
-from level4.feeds.subscription import Sinks, Subscription, batches
+from level4.feeds.subscription import Sinks, Subscription
 from level4.feeds.transport import Disconnected, Socket, Transport
 from level4.market import Market
 from level4.model import ExchangeError, Notice
@@ -72,10 +73,7 @@ class Connection:
         self._log = log.bind(protocol=scheme_type.protocol, address=address)
 
         self._sinks = Sinks(self)
-        self._subscriptions: dict[str, Subscription] = {}
-        self._joining: dict[str, tuple[Channel, ...]] = {}
-        self._leaving: dict[str, tuple[Channel, ...]] = {}
-        self._wake = trio.Event()
+        self.roster = Roster(self._sinks)
 
         self._run_scope = trio.CancelScope()
         self._socket_scope: trio.CancelScope | None = None
@@ -89,66 +87,30 @@ class Connection:
         self._now_ns = 0
         self._now = 0.0
 
-    def __repr__(self) -> str:
-        state = "up" if self.stats.up else "down"
-        return f"<Connection {self.scheme_type.protocol} {self.address} {state} {list(self._subscriptions)}>"
-
     # -- the markets --------------------------------------------------------------------------------------------
 
     def has_room(self, symbol: str) -> bool:
-        """Whether a market with this native symbol may be attached. A symbol can be carried once: frames name nothing
-        finer."""
-        return not self._closing and symbol not in self._subscriptions and len(self._subscriptions) < self.capacity
+        """Whether a market with this native symbol may be attached."""
+        return not self._closing and symbol not in self.roster and len(self.roster) < self.capacity
 
     @property
     def empty(self) -> bool:
-        return not self._subscriptions
+        return not len(self.roster)
 
     @property
     def shared(self) -> bool:
         """Whether more than one market depends on it."""
-        return len(self._subscriptions) > 1
+        return len(self.roster) > 1
 
     def attach(self, subscription: Subscription) -> None:
         """Carry a market from now on: subscribed as soon as the socket is open and the pace allows."""
-        symbol = subscription.symbol
-        self._subscriptions[symbol] = subscription
-        self._sinks[symbol] = subscription.market
-        self.stats.markets = len(self._subscriptions)
-        self._joining[symbol] = subscription.channels
-        self._wake.set()
+        self.roster.attach(subscription)
+        self.stats.markets = len(self.roster)
 
     def detach(self, subscription: Subscription) -> None:
         """Carry it no more: frames that still come for it are dropped and counted."""
-        symbol = subscription.symbol
-        if self._subscriptions.get(symbol) is not subscription:
-            return
-        del self._subscriptions[symbol]
-        del self._sinks[symbol]
-        self.stats.markets = len(self._subscriptions)
-        self._joining.pop(symbol, None)
-        if subscription.sent:
-            self._leaving[symbol] = subscription.channels
-            self._wake.set()
-        subscription.lapse()
-
-    def replace_market(self, subscription: Subscription, market: Market) -> None:
-        """Put a new market in the place of one that broke."""
-        subscription.market = market
-        if self._subscriptions.get(subscription.symbol) is subscription:
-            self._sinks[subscription.symbol] = market
-
-    def resubscribe(self, subscription: Subscription, channels: Sequence[Channel]) -> None:
-        """Unsubscribe and subscribe these channels of one market. Nothing to do while it waits to be subscribed."""
-        symbol = subscription.symbol
-        if self._subscriptions.get(symbol) is not subscription or not subscription.sent or symbol in self._joining:
-            return
-        wanted = tuple(channel for channel in subscription.channels if channel in channels)
-        if wanted:
-            self._leaving[symbol] = self._joining[symbol] = wanted
-            if Channel.BOOK in wanted:
-                subscription.lapse_book()
-            self._wake.set()
+        self.roster.detach(subscription)
+        self.stats.markets = len(self.roster)
 
     def reconnect(self, reason: str) -> None:
         """Leave the present socket and make a new one."""
@@ -212,9 +174,8 @@ class Connection:
             self.stats.connects += 1
             self.stats.up = True
             self.stats.since = self._heard = self._now
-            self._log.info("connected", markets=len(self._subscriptions))
-            self._leaving.clear()
-            self._joining = {symbol: each.channels for symbol, each in self._subscriptions.items()}
+            self._log.info("connected", markets=len(self.roster))
+            self.roster.begin()
             async with trio.open_nursery() as nursery:
                 self._socket_scope = nursery.cancel_scope
                 pace = TokenBucket(max(1.0, limits.messages_per_second), limits.messages_per_second)
@@ -242,7 +203,7 @@ class Connection:
             self.stats.disconnects += 1
         self.stats.up = False
         self.stats.last_reason = reason
-        for each in list(self._subscriptions.values()):
+        for each in self.roster:
             each.lapse()
             for channel in each.channels:
                 each.call(each.market.disconnected, channel, reason, self._now_ns, self._now)
@@ -286,26 +247,22 @@ class Connection:
         for text in self._scheme.greeting():
             await self._send(socket, pace, text)
         while True:
-            while not self._leaving and not self._joining:
-                self._wake = trio.Event()
-                await self._wake.wait()
-            if self._leaving:
-                channels, symbols = batches(self._leaving, self._scheme)
-                for text in self._scheme.unsubscribe(channels, symbols):
-                    await self._send(socket, pace, text)
-                continue
-            channels, symbols = batches(self._joining, self._scheme)
-            joined = [self._subscriptions[symbol] for symbol in symbols]
-            for each in joined:
-                each.sent = True
-            for text in self._scheme.subscribe(channels, symbols):
+            batch = await self.roster.next(self.scheme_type.limits.symbols_per_message)
+            if batch.joining is None:
+                texts = self._scheme.unsubscribe(batch.channels, batch.symbols)
+            else:
+                for each in batch.joining:
+                    each.sent = True
+                texts = self._scheme.subscribe(batch.channels, batch.symbols)
+            for text in texts:
                 await self._send(socket, pace, text)
-            self._joined(joined, channels)
+            if batch.joining is not None:
+                self._joined(batch.joining, batch.channels)
 
     def _joined(self, joined: list[Subscription], channels: tuple[Channel, ...]) -> None:
         self._stamp()
         for each in joined:
-            if self._subscriptions.get(each.symbol) is not each or not each.sent:
+            if not self.roster.carries(each) or not each.sent:
                 continue  # left while the messages waited for their turn; its goodbye follows
             if Channel.BOOK in channels:
                 each.ready.set()
@@ -353,7 +310,7 @@ class Connection:
             try:
                 market.settle(self._now_ns, self._now)
             except Exception as error:
-                for each in self._subscriptions.values():
+                for each in self.roster:
                     if each.market is market:
                         each.failed(error)
         frame.clear()
@@ -362,7 +319,7 @@ class Connection:
         """Whose frame this was: what it touched and what it names in quotes; all, if that is nobody."""
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
         touched = {id(market) for market in self._frame}
-        everybody = list(self._subscriptions.values())
+        everybody = list(self.roster)
         named = [each for each in everybody if id(each.market) in touched or f'"{each.symbol}"' in text]
         return named or everybody
 
@@ -389,7 +346,7 @@ class Connection:
         self.stats.dropped += 1
 
     def on_subscribed(self, symbol: str, channel: str) -> None:
-        subscription = self._subscriptions.get(symbol)
+        subscription = self.roster.get(symbol)
         if subscription is not None:
             subscription.acknowledged.add(channel)
 
@@ -397,10 +354,10 @@ class Connection:
         """One market's subscription was refused; without a symbol, those of all that have no answer yet."""
         self.stats.refusals += 1
         if symbol is not None:
-            each = self._subscriptions.get(symbol)
+            each = self.roster.get(symbol)
             refused = [] if each is None else [each]
         else:
-            refused = [each for each in self._subscriptions.values() if each.sent and not each.acknowledged]
+            refused = [each for each in self.roster if each.sent and not each.acknowledged]
         if worth_logging(self.stats.refusals):
             self._log.warning("exchange refused", symbol=symbol, reason=reason, count=self.stats.refusals)
         for each in refused:
@@ -415,12 +372,12 @@ class Connection:
             self._end(f"the exchange asks to reconnect: {text}")
         elif notice is Notice.MAINTENANCE:
             self._maintenance_since = self._now
-            for each in list(self._subscriptions.values()):
+            for each in self.roster:
                 each.call(each.market.halt, f"maintenance: {text}", self._now_ns, self._now)
         elif self._maintenance_since is not None:
             self._maintenance_since = None
-            for each in list(self._subscriptions.values()):
-                self.resubscribe(each, each.channels)
+            for each in self.roster:
+                self.roster.resubscribe(each, each.channels)
 
     def on_unknown(self, kind: str) -> None:
         if self.stats.unknown.add(kind) == 1:
@@ -432,7 +389,7 @@ class Connection:
             return
         self.stats.sequence_breaks += 1
         reason = f"sequence of the connection: expected {expected}, got {number}"
-        books = [each for each in self._subscriptions.values() if Channel.BOOK in each.channels]
+        books = [each for each in self.roster if Channel.BOOK in each.channels]
         self._gap(books, reason)
         self._end(reason)
 

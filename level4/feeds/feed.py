@@ -179,7 +179,7 @@ class Feed:
         elif wishes.wants_resubscription:
             wishes.wants_resubscription = False
             self.stats.resubscribes += 1
-            book.connection.resubscribe(book.subscription, (Channel.BOOK,))
+            book.connection.roster.resubscribe(book.subscription, (Channel.BOOK,))
         if wishes.wants_snapshot and not self._fetching:
             self._fetching = True
             nursery.start_soon(self._fetch)
@@ -240,5 +240,5 @@ class Feed:
         self.market = self._make_market(self._wishes, (spread_run + 1, trades_run + 1))
         self.start()
         for route in self.routes:
-            route.connection.replace_market(route.subscription, self.market)
-            route.connection.resubscribe(route.subscription, route.subscription.channels)
+            route.connection.roster.replace_market(route.subscription, self.market)
+            route.connection.roster.resubscribe(route.subscription, route.subscription.channels)

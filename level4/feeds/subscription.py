@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -13,9 +13,6 @@ from level4.feeds.stats import FeedStats
 from level4.market import Market
 from level4.model import Level, MarketSink, Notice, RawTime, Row, RowChange
 from level4.model.events import TakerSide
-
-if TYPE_CHECKING:
-    from level4.exchanges.scheme import Scheme
 
 
 @dataclass(eq=False, slots=True)
@@ -129,14 +126,3 @@ class Sinks(dict[str, MarketSink]):
     def __missing__(self, symbol: str) -> MarketSink:
         self._connection.on_dropped(symbol)
         return _DROPPING
-
-
-def batches(
-    wanted: dict[str, tuple[Channel, ...]], scheme: Scheme
-) -> tuple[tuple[Channel, ...], list[str]]:
-    """Take the next symbols that want the same channels out of `wanted`, as many as one message may name."""
-    channels = next(iter(wanted.values()))
-    symbols = [symbol for symbol, others in wanted.items() if others == channels][: scheme.limits.symbols_per_message]
-    for symbol in symbols:
-        del wanted[symbol]
-    return channels, symbols
