@@ -30,7 +30,7 @@ from level4.rpc.errors import (
 )
 from level4.rpc.gate import Limits
 from level4.rpc.health import Health
-from level4.rpc.serve import serve
+from level4.rpc.serve import _listen, serve
 
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 4, 5, 8, 12
 
@@ -252,6 +252,14 @@ async def test_a_stray_exception_of_the_loop_is_logged_and_ends_nothing(caplog: 
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_accepted_connections_send_at_once_and_notice_a_vanished_peer() -> None:
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
