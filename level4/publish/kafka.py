@@ -21,26 +21,21 @@ on the event loop. Callbacks come from the producer's network thread and only ap
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from kafka import KafkaAdminClient, KafkaProducer  # type: ignore[import-untyped]
 from kafka.errors import (  # type: ignore[import-untyped]
     InvalidRecordError,
     InvalidTimestampError,
-    KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
 )
-from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 
-from level4.model import UnavailableError
 from level4.publish.encode import HEADERS, Record
-from level4.publish.topics import Layout, ensure_topics, explain
+from level4.publish.topics import explain
 
 _REFUSED: Final = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError, InvalidTimestampError)
 """Errors that blame a record itself."""
@@ -49,36 +44,6 @@ _REFRESH_SECONDS: Final = 2.0
 _REFRESH_INTERVAL: Final = 5.0
 _RECORD_BYTES: Final = 1_300
 """Memory of an unacknowledged record beside its value: kafka-python keeps 770 bytes, the rest is ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """How to talk to Kafka."""
-
-    endpoints: tuple[str, ...]
-    """`host:port` of some brokers."""
-    layout: Layout = field(default_factory=Layout)
-    connect_timeout_ms: int = 5_000
-    request_timeout_ms: int = 10_000
-    delivery_timeout_ms: int = 86_400_000
-    """A day: a batch that expires wedges the idempotent producer; stalls are judged by the publisher instead."""
-    linger_ms: int = 1
-    batch_bytes: int = 65_536
-    max_request_bytes: int = 1_048_576
-    compression: str | None = "lz4"
-    client_id: str = "level4"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """More options of kafka-python, for both producer and admin client (security_protocol, ssl_…, sasl_…)."""
-
-    def common(self) -> dict[str, Any]:
-        return {
-            "bootstrap_servers": list(self.endpoints),
-            "client_id": self.client_id,
-            "bootstrap_timeout_ms": self.connect_timeout_ms,
-            "request_timeout_ms": self.request_timeout_ms,
-            "reconnect_backoff_max_ms": 1_000,
-            **self.options,
-        }
 
 
 @dataclass(slots=True)
@@ -95,8 +60,6 @@ class Collected:
     """What has been acknowledged since the last call."""
 
     records: int = 0
-    last_at: float = 0.0
-    """When the last of them was acknowledged, monotonic seconds."""
     latencies: list[float] = field(default_factory=list)
     """Seconds from put to acknowledgement, one for each record."""
 
@@ -109,11 +72,28 @@ class Refusal:
     reason: str
 
 
+class ProducerClient(Protocol):
+    """What is asked of a connected producer (`clients.Client`)."""
+
+    partitions: dict[str, int]
+    send: Callable[..., Any]
+
+    def known(self, topic: str) -> int: ...
+
+    def refresh(self) -> None: ...
+
+    def wait_for(self, topic: str, partition: int, seconds: float) -> bool: ...
+
+    def abort(self) -> None: ...
+
+    def discard(self, seconds: float) -> None: ...
+
+
 class _Session:
     """One producer's life. `failure` is set once, by whoever notices first."""
 
-    def __init__(self, producer: KafkaProducer, wake: Callable[[], None]) -> None:
-        self.producer = producer
+    def __init__(self, client: ProducerClient, wake: Callable[[], None]) -> None:
+        self.client = client
         self.failure: Exception | None = None
         self.failed_lane: Lane | None = None
         self.acks: deque[tuple[Lane, float]] = deque()
@@ -134,17 +114,19 @@ class _Session:
             if self.failure is None:
                 self.failure = result
                 self.failed_lane = lane
-                self.producer._sender.force_close()
+                self.client.abort()
                 self._wake()
 
         return done
 
 
 class KafkaLink:
-    """The lanes and the producer that empties them. `wake` is called from other threads when something failed."""
+    """The lanes and the producer that empties them.
 
-    def __init__(self, settings: KafkaSettings, wake: Callable[[], None]) -> None:
-        self.settings = settings
+    connect: makes a connected producer; may block, raises Level4Error. wake: called from other threads on a failure.
+    """
+
+    def __init__(self, connect: Callable[[], ProducerClient], wake: Callable[[], None]) -> None:
         self.partitions: dict[str, int] = {}
         """Number of partitions of each topic, as read when the producer was made."""
         self.outstanding = 0
@@ -159,6 +141,7 @@ class KafkaLink:
         self._refusals: list[Refusal] = []
         self._collected = Collected()
         self._refresh_allowed_at = 0.0
+        self._connect = connect
         self._wake = wake
         self._closed = False
 
@@ -173,16 +156,15 @@ class KafkaLink:
     def open(self) -> None:
         """Replace the producer: topics first, then a new one, then everything unacknowledged again.
 
-        Blocks for about two connect timeouts at most. Raises UnavailableError or ConfigError; nothing is lost then.
+        Raises what connecting raises; nothing is lost then.
         """
         self._dispose()
-        partitions = self._topics()
-        producer = self._producer()
-        session = _Session(producer, self._wake)
+        client = self._connect()
         if self._closed:  # the caller gave up while we were connecting
-            _discard(producer)
+            client.discard(0)
             return
-        self.partitions = partitions
+        session = _Session(client, self._wake)
+        self.partitions = dict(client.partitions)
         self.opened += 1
         self._session = session
         self._callbacks = {key: session.callback(lane) for key, lane in self._lanes.items()}
@@ -204,7 +186,7 @@ class KafkaLink:
         session = self._session
         if session is None:
             return
-        backlog, callbacks, send = self._backlog, self._callbacks, session.producer.send
+        backlog, callbacks, send = self._backlog, self._callbacks, session.client.send
         while backlog and session.failure is None:
             lane, record = backlog[0]
             topic, partition = lane.topic, lane.partition
@@ -223,7 +205,7 @@ class KafkaLink:
                 self._give_up(lane, record, error)
                 continue
             except ValueError as error:
-                if not self._refresh(session, lane):
+                if not session.client.wait_for(topic, partition, _REFRESH_SECONDS):
                     self._fail(session, lane, error)
                 continue
             except Exception as error:  # whatever it is, this producer cannot be used
@@ -258,59 +240,11 @@ class KafkaLink:
             self._callbacks[key] = self._session.callback(lane)
         return lane
 
-    def _topics(self) -> dict[str, int]:
-        clients: list[KafkaNetClient] = []
-        admin = None
-        try:
-            admin = KafkaAdminClient(**self.settings.common(), kafka_client=_keep(clients))
-            return ensure_topics(admin, self.settings.layout)
-        except (KafkaError, OSError) as error:
-            raise self._away(error) from error
-        finally:
-            if admin is not None:
-                admin.close()
-            else:
-                for client in clients:
-                    client.close()
-
-    def _producer(self) -> KafkaProducer:
-        settings = self.settings
-        clients: list[KafkaNetClient] = []
-        producer = None
-        try:
-            producer = KafkaProducer(
-                **settings.common(),
-                acks="all",
-                enable_idempotence=True,
-                delivery_timeout_ms=settings.delivery_timeout_ms,
-                linger_ms=settings.linger_ms,
-                batch_size=settings.batch_bytes,
-                max_request_size=settings.max_request_bytes,
-                max_block_ms=settings.connect_timeout_ms,
-                compression_type=settings.compression,
-                allow_auto_create_topics=False,
-                metrics_enabled=False,
-                kafka_client=_keep(clients),
-            )
-            for topic in settings.layout.names:
-                producer.partitions_for(topic)
-        except (KafkaError, OSError) as error:
-            if producer is not None:
-                _discard(producer)
-            else:
-                for client in clients:
-                    client.close()
-            raise self._away(error) from error
-        return producer
-
-    def _away(self, error: Exception) -> UnavailableError:
-        return UnavailableError(f"expected Kafka at {', '.join(self.settings.endpoints)}, got {explain(error)}")
-
     def _dispose(self, seconds: float = 5.0) -> None:
         session, self._session = self._session, None
         if session is None:
             return
-        _discard(session.producer, seconds)
+        session.client.discard(seconds)
         self._absorb(session)
         self._strike(session)
         self._callbacks = {}
@@ -325,35 +259,21 @@ class KafkaLink:
             record = lane.records.popleft()
             self.outstanding_bytes -= len(record.value) + _RECORD_BYTES
             latencies.append(at - record.put_at)
-            collected.last_at = at
         self.outstanding -= len(latencies) - before
         collected.records = len(latencies)
-
-    def _refresh(self, session: _Session, lane: Lane) -> bool:
-        """Ask for new metadata; True when it shows the lane's partition."""
-        producer = session.producer
-        deadline = time.monotonic() + _REFRESH_SECONDS
-        producer._metadata.request_update()
-        producer._sender.wakeup()
-        while time.monotonic() < deadline and session.failure is None:
-            if lane.partition in (producer._metadata.partitions_for_topic(lane.topic) or ()):
-                return True
-            time.sleep(0.02)
-        return False
 
     def _has_grown(self, lane: Lane) -> bool:
         """Whether the lane's partition exists by now; asks for new metadata at most every few seconds."""
         session, now = self._session, time.monotonic()
         if session is None:
             return True
-        known = len(session.producer._metadata.partitions_for_topic(lane.topic) or ())
+        known = session.client.known(lane.topic)
         if known > lane.partition:
             self.partitions[lane.topic] = known
             return True
         if now >= self._refresh_allowed_at:
             self._refresh_allowed_at = now + _REFRESH_INTERVAL
-            session.producer._metadata.request_update()
-            session.producer._sender.wakeup()
+            session.client.refresh()
         return False
 
     def _too_few(self, lane: Lane) -> str:
@@ -389,23 +309,3 @@ class KafkaLink:
             if lane.partition >= self.partitions.get(lane.topic, 0):
                 for record in list(lane.records):
                     self._give_up(lane, record, self._too_few(lane))
-
-
-def _keep(clients: list[KafkaNetClient]) -> Callable[..., KafkaNetClient]:
-    """A factory that remembers what it made: a constructor that fails would leave its sockets open."""
-
-    def make(**configs: Any) -> KafkaNetClient:
-        client = KafkaNetClient(**configs)
-        clients.append(client)
-        return client
-
-    return make
-
-
-def _discard(producer: KafkaProducer, seconds: float = 5.0) -> None:
-    """End a producer at once, also a wedged one. `close()` would try to flush, and leave its thread on failure."""
-    producer._unregister_cleanup()
-    producer._sender.force_close()
-    with contextlib.suppress(RuntimeError):  # a thread cannot join itself
-        producer._sender.join(seconds)
-    producer._closed = True  # or its finaliser would flush, in whatever thread it runs

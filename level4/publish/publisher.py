@@ -22,10 +22,11 @@ from typing import Final
 import structlog
 import trio
 
-from level4.model import TOPIC_OF, Event, Level4Error, Numbering, Status, UnavailableError
+from level4.model import STATUS, TOPIC_OF, Event, Level4Error, Numbering, Status, UnavailableError
 from level4.model.events import RUNS_PER_TERM
+from level4.publish.clients import Client, KafkaSettings
 from level4.publish.encode import Record, encode
-from level4.publish.kafka import KafkaLink, KafkaSettings
+from level4.publish.kafka import KafkaLink
 from level4.publish.outbox import Outbox, Queued
 from level4.publish.stats import PublisherStats
 from level4.publish.topics import check_partition
@@ -53,7 +54,8 @@ class PublisherSettings:
     """Events handed over and not acknowledged, at most. What is handed over can no longer be merged."""
     batch: int = 500
     """Events in one hand-off, at most."""
-    gather_seconds: float = 0.003
+    gather_seconds: float = 0.005
+    """Least time between two hand-offs: fewer and larger requests. The first after a pause goes at once."""
     away_seconds: float = 3.0
     stall_seconds: float = 60.0
     """Several times the request timeout: replacing the producer may repeat what is in flight."""
@@ -68,6 +70,15 @@ class _Outage:
 
     since: float
     why: str
+
+
+@dataclass(slots=True)
+class _Refused:
+    """Events of one market that Kafka did not take, since the last report."""
+
+    last: Event
+    why: str
+    events: int = 0
 
 
 @dataclass(slots=True)
@@ -86,7 +97,7 @@ class KafkaPublisher:
         self._settings = settings
         self._node = node
         self._outbox = Outbox(settings.max_events, settings.max_bytes, settings.reserve)
-        self._link = KafkaLink(settings.kafka, self._wake_from_thread)
+        self._link = KafkaLink(lambda: Client(settings.kafka), self._wake_from_thread)
         self._context = _Context()
         self._stats = PublisherStats()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -98,10 +109,12 @@ class KafkaPublisher:
         self._told = (0, 0, 0)
         """Coalesced, trades and status events dropped, as told at the last recovery. The queue may well overflow
         before an outage is recognised as one."""
+        self._delay = settings.backoff_seconds
         self._progress_at = 0.0
         self._handed_over = 0
         self._settled = 0
         self._reported_at = -math.inf
+        self._refused: dict[int, _Refused] = {}
         self._refusals_logged: set[int] = set()
         self._epochs: dict[int | None, int] = {}
         """Epoch of each market's last status event: our own status events continue that stream."""
@@ -158,7 +171,11 @@ class KafkaPublisher:
         try:
             while True:
                 await self._connect()
+                acked = self._stats.acked
                 await self._hand_over_until_failure()
+                self._connected = False
+                if self._stats.acked == acked:  # it connects, but takes nothing
+                    await self._back_off()
         finally:
             self._connected = False
             self._token = None
@@ -179,17 +196,12 @@ class KafkaPublisher:
         return self.remaining
 
     async def _connect(self) -> None:
-        delay = self._settings.backoff_seconds
         while True:
             try:
                 await trio.to_thread.run_sync(self._link.open, abandon_on_cancel=True)
             except Level4Error as error:
                 self._error(str(error))
-                pause = delay * (0.5 + 0.5 * random.random())
-                self._away(str(error), pause)
-                self._account()
-                await trio.sleep(pause)
-                delay = min(delay * 2, self._settings.backoff_max_seconds)
+                await self._back_off()
             else:
                 break
         self._connected = True
@@ -198,6 +210,13 @@ class KafkaPublisher:
         self._account()
         if not self._link.outstanding:
             self._back()
+
+    async def _back_off(self) -> None:
+        pause = self._delay * (0.5 + 0.5 * random.random())
+        self._delay = min(self._delay * 2, self._settings.backoff_max_seconds)
+        self._account()
+        self._away(self._stats.last_error or "unknown", f"trying again in {pause:.1f} s")
+        await trio.sleep(pause)
 
     async def _hand_over_until_failure(self) -> None:
         settings = self._settings
@@ -210,10 +229,9 @@ class KafkaPublisher:
             now = time.monotonic()
             if self._link.outstanding and now - self._progress_at > settings.stall_seconds:
                 self._error(f"no acknowledgement for {settings.stall_seconds:g} s")
-                self._away(f"no acknowledgement for {settings.stall_seconds:g} s", 0)
                 break
             if self._link.outstanding and now - self._progress_at > settings.away_seconds:
-                self._away(f"no acknowledgement for {settings.away_seconds:g} s", 0)
+                self._away(f"no acknowledgement for {settings.away_seconds:g} s", "waiting for it")
             room = min(settings.batch, settings.window - self._link.outstanding)
             if not self._outbox:
                 await self._pause(_TICK if self._link.outstanding else _IDLE, until_put=True)
@@ -226,7 +244,6 @@ class KafkaPublisher:
                     self._progress_at = now
                 began = now
                 await self._hand_over(room)
-        self._connected = False
 
     async def _hand_over(self, room: int) -> None:
         batch = self._outbox.take(room)
@@ -265,11 +282,12 @@ class KafkaPublisher:
             stats.latency.extend(collected.latencies)
             self._settled += collected.records
             self._progress_at = time.monotonic()
+            self._delay = self._settings.backoff_seconds
             if self._connected:
                 self._back()
         for refusal in link.take_refusals():
             self._settled += 1
-            self._refused(refusal.record, refusal.reason)
+            self._note_refusal(refusal.record, refusal.reason)
         if self._context.unencodable:
             self._settled += self._context.unencodable
             stats.refused += self._context.unencodable
@@ -277,29 +295,39 @@ class KafkaPublisher:
             self._error(f"event could not be encoded: {self._context.error}")
         outbox.outstanding_events = link.outstanding
         outbox.outstanding_bytes = link.outstanding_bytes
-        if self._outage is None and outbox.has_losses and time.monotonic() - self._reported_at > _REPORT_SECONDS:
+        if self._outage is None and (outbox.has_losses or self._refused):
             self._report_losses()
         if self._drained is not None and not self.remaining:
             self._drained.set()
 
-    def _refused(self, record: Record, reason: str) -> None:
+    def _note_refusal(self, record: Record, reason: str) -> None:
         self._stats.refused += 1
         self._stats.last_error = reason
-        if record.partition not in self._refusals_logged:
-            self._refusals_logged.add(record.partition)
+        market_id = record.partition
+        if market_id not in self._refusals_logged:
+            self._refusals_logged.add(market_id)
             _log.error(
                 "Kafka does not take events of this market: they are dropped and counted",
-                market_id=record.partition,
+                market_id=market_id,
                 topic=record.topic,
                 why=reason,
             )
-        if record.event.market_id is not None and type(record.event) is not Status:
-            self._put_status(record.event, "refused", f"one event of {TOPIC_OF[type(record.event)]}: {reason}", 1)
+        if type(record.event) is not Status and market_id < self._link.partitions.get(STATUS, 0):
+            entry = self._refused.setdefault(market_id, _Refused(record.event, reason))
+            entry.events += 1
 
     def _report_losses(self) -> None:
-        self._reported_at = time.monotonic()
+        """Say in the markets' own status streams what was lost; at most once a second."""
+        now = time.monotonic()
+        if now - self._reported_at < _REPORT_SECONDS:
+            return
+        self._reported_at = now
         for loss in self._outbox.losses():
             self._put_status(loss.last, "trades_dropped", "Kafka was away longer than the queue lasts", loss.trades)
+        for entry in self._refused.values():
+            why = f"not taken by Kafka, the last in {TOPIC_OF[type(entry.last)]}: {entry.why}"
+            self._put_status(entry.last, "refused", why, entry.events)
+        self._refused.clear()
 
     def _put_status(self, about: Event | None, event: str, reason: str, lost: int | None = None) -> None:
         market_id = None if about is None else about.market_id
@@ -326,15 +354,13 @@ class KafkaPublisher:
         self._stats.errors += 1
         self._stats.last_error = text
 
-    def _away(self, why: str, again_in: float) -> None:
+    def _away(self, why: str, next_step: str) -> None:
         if self._outage is not None:
             self._outage.why = why
             return
-        since = self._progress_at if self._link.outstanding else time.monotonic()
-        self._outage = _Outage(since, why)
+        self._outage = _Outage(self._progress_at if self._link.outstanding else time.monotonic(), why)
         _log.warning(
-            f"Kafka is away: {why}; keeping up to {self._settings.max_events:,} events, spreads coalesce; "
-            f"trying again in {again_in:.1f} s"
+            f"Kafka is away: {why}; keeping up to {self._settings.max_events:,} events, spreads coalesce; {next_step}"
         )
 
     def _back(self) -> None:

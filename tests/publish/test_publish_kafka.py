@@ -302,6 +302,34 @@ async def test_a_killed_broker_bounds_merges_counts_and_the_rest_arrives(
     assert (report["event"], report["lost"], report["symbol"]) == ("trades_dropped", dropped, "BTC/USD")
 
 
+async def test_a_broker_that_lost_everything_while_the_client_lived(
+    broker: EmbeddedBroker, read_back: ReadBack
+) -> None:
+    """It forgets topics and sequences: the client fails for good, some of its records in the middle of a stream."""
+    async with running(configure(broker.endpoint, partitions=4)) as publisher:
+        publisher.put(make_trade(1, 1))
+        assert await publisher.drain(10) == 0
+        broker.kill()
+        n = 1
+        for _ in range(100):
+            n += 1
+            for market_id in (1, 2, 3):
+                publisher.put(make_trade(market_id, n))
+            await trio.sleep(0.002)
+        await trio.to_thread.run_sync(broker.start)
+        for _ in range(300):
+            n += 1
+            for market_id in (1, 2, 3):
+                publisher.put(make_trade(market_id, n))
+            await trio.sleep(0.002)
+        assert await publisher.drain(20) == 0
+        assert publisher.stats.reconnects >= 1
+        assert publisher.stats.refused == 0
+    by_partition = values(await trio.to_thread.run_sync(read_back, broker.endpoint, TIMESALES, 3 * (n - 1)))
+    for market_id in (1, 2, 3):
+        assert distinct([event["seq"] for event in by_partition[market_id]]) == list(range(2, n + 1))
+
+
 async def test_draining_without_a_broker_ends_in_time_and_tells_what_is_left(broker: EmbeddedBroker) -> None:
     with trio.fail_after(15):
         async with running(configure(broker.endpoint)) as publisher:
@@ -336,7 +364,7 @@ async def test_a_market_without_a_partition_is_refused_loudly_and_holds_nobody_u
         publisher.put(make_trade(3, 1))
         publisher.put(make_status(9, "nowhere to go"))
         assert await publisher.drain(10) == 0
-        await until(lambda: publisher.stats.refused >= 2)
+        assert publisher.stats.refused == 2
         assert "none for market 9" in (publisher.stats.last_error or "")
     trades = values(await trio.to_thread.run_sync(read_back, broker.endpoint, TIMESALES, 1))
     assert [event["seq"] for event in trades[3]] == [1]
@@ -404,12 +432,12 @@ async def test_two_thousand_events_a_second_leave_the_event_loop_alone(
         latency = publisher.stats.latency
         assert latency.p50 is not None
         assert latency.p99 is not None
+        p50, p99 = lags[len(lags) // 2] * 1e3, lags[int(len(lags) * 0.99)] * 1e3
         with capsys.disabled():
             print(
-                f"\n{n} events: {cpu / n * 1e6:.0f} us CPU each (made, put, acknowledged, measuring task included), "
-                f"put {put_seconds / n * 1e6:.1f} us each with making it; "
-                f"loop lag ms p50 {lags[len(lags) // 2] * 1e3:.2f} p99 {lags[int(len(lags) * 0.99)] * 1e3:.2f}; put to acknowledged ms p50 {latency.p50 * 1e3:.1f} "
-                f"p99 {latency.p99 * 1e3:.1f}"
+                f"\n{n} events: {cpu / n * 1e6:.0f} us CPU each (made, put, acknowledged; measuring task included), "
+                f"{put_seconds / n * 1e6:.1f} us each to make and put; loop lag ms p50 {p50:.2f} p99 {p99:.2f}; "
+                f"put to acknowledged ms p50 {latency.p50 * 1e3:.1f} p99 {latency.p99 * 1e3:.1f}"
             )
         assert publisher.stats.acked == n
-        assert lags[len(lags) // 2] < 0.05, "the loop must not wait for Kafka"
+        assert p50 < 50, "the loop must not wait for Kafka"

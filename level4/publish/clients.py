@@ -1,0 +1,167 @@
+"""kafka-python's clients: made, asked and ended here, with all that is peculiar about them (3.0.12, read 2026-11).
+
+* A constructor connects, and when it fails it leaves its sockets open: the network client is made by a factory that
+  remembers it.
+* `KafkaProducer.close()` flushes first; with records that cannot be delivered it raises and leaves its thread running.
+  Ending its network thread by `force_close` works always, at once, also for a wedged producer; then all its futures
+  fail. Its finaliser would flush too, in whatever thread it runs, unless the producer is marked closed.
+* `send` with a partition that is not in cached metadata raises ValueError at once and goes on doing so until the
+  metadata have been refreshed, which has no public method.
+
+Everything but `abort` blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kafka import KafkaAdminClient, KafkaProducer  # type: ignore[import-untyped]
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
+
+from level4.model import UnavailableError
+from level4.publish.topics import Layout, ensure_topics, explain
+
+_REFRESH_POLL_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """How to talk to Kafka."""
+
+    endpoints: tuple[str, ...]
+    """`host:port` of some brokers."""
+    layout: Layout = field(default_factory=Layout)
+    connect_timeout_ms: int = 5_000
+    request_timeout_ms: int = 10_000
+    delivery_timeout_ms: int = 86_400_000
+    """A day: a batch that expires wedges the idempotent producer; stalls are judged by the publisher instead."""
+    linger_ms: int = 0
+    """Events are gathered before they are handed over; waiting here costs time and saves nothing."""
+    batch_bytes: int = 65_536
+    max_request_bytes: int = 1_048_576
+    compression: str | None = "lz4"
+    client_id: str = "level4"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """More options of kafka-python, for both producer and admin client (security_protocol, ssl_…, sasl_…)."""
+
+    def common(self) -> dict[str, Any]:
+        """Options of both clients."""
+        return {
+            "bootstrap_servers": list(self.endpoints),
+            "client_id": self.client_id,
+            "bootstrap_timeout_ms": self.connect_timeout_ms,
+            "request_timeout_ms": self.request_timeout_ms,
+            "reconnect_backoff_max_ms": 1_000,
+            **self.options,
+        }
+
+
+class Client:
+    """A connected producer, with the topics in place."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Blocks for about two connect timeouts at most. Raises UnavailableError or ConfigError."""
+        self.partitions = _topics(settings)
+        """Number of partitions of each topic, as read now."""
+        self._producer = _producer(settings)
+        self.send: Callable[..., Any] = self._producer.send
+        """As KafkaProducer.send: returns a future. Raises ValueError when metadata lack the partition."""
+
+    def known(self, topic: str) -> int:
+        """Number of partitions in the cached metadata."""
+        return len(self._producer._metadata.partitions_for_topic(topic) or ())
+
+    def refresh(self) -> None:
+        """Ask for new metadata; does not wait."""
+        self._producer._metadata.request_update()
+        self._producer._sender.wakeup()
+
+    def wait_for(self, topic: str, partition: int, seconds: float) -> bool:
+        """Refresh until the cached metadata show this partition."""
+        self.refresh()
+        deadline = time.monotonic() + seconds
+        while self.known(topic) <= partition:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_REFRESH_POLL_SECONDS)
+        return True
+
+    def abort(self) -> None:
+        """Make the network thread send nothing more, fail all futures and end. Does not block; from any thread."""
+        self._producer._sender.force_close()
+
+    def discard(self, seconds: float) -> None:
+        """Abort, and wait for the end for at most `seconds`."""
+        _discard(self._producer, seconds)
+
+
+def _topics(settings: KafkaSettings) -> dict[str, int]:
+    made: list[KafkaNetClient] = []
+    admin = None
+    try:
+        admin = KafkaAdminClient(**settings.common(), kafka_client=_remembering(made))
+        return ensure_topics(admin, settings.layout)
+    except (KafkaError, OSError) as error:
+        raise _away(settings, error) from error
+    finally:
+        if admin is not None:
+            admin.close()
+        else:
+            for client in made:
+                client.close()
+
+
+def _producer(settings: KafkaSettings) -> KafkaProducer:
+    made: list[KafkaNetClient] = []
+    producer = None
+    try:
+        producer = KafkaProducer(
+            **settings.common(),
+            acks="all",
+            enable_idempotence=True,
+            delivery_timeout_ms=settings.delivery_timeout_ms,
+            linger_ms=settings.linger_ms,
+            batch_size=settings.batch_bytes,
+            max_request_size=settings.max_request_bytes,
+            max_block_ms=settings.connect_timeout_ms,
+            compression_type=settings.compression,
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+            kafka_client=_remembering(made),
+        )
+        for topic in settings.layout.names:
+            producer.partitions_for(topic)  # so that the first send need not wait for metadata
+    except (KafkaError, OSError) as error:
+        if producer is not None:
+            _discard(producer, settings.connect_timeout_ms / 1000)
+        else:
+            for client in made:
+                client.close()
+        raise _away(settings, error) from error
+    return producer
+
+
+def _away(settings: KafkaSettings, error: Exception) -> UnavailableError:
+    return UnavailableError(f"expected Kafka at {', '.join(settings.endpoints)}, got {explain(error)}")
+
+
+def _remembering(made: list[KafkaNetClient]) -> Callable[..., KafkaNetClient]:
+    def make(**configs: Any) -> KafkaNetClient:
+        client = KafkaNetClient(**configs)
+        made.append(client)
+        return client
+
+    return make
+
+
+def _discard(producer: KafkaProducer, seconds: float) -> None:
+    producer._unregister_cleanup()
+    producer._sender.force_close()
+    with contextlib.suppress(RuntimeError):  # a thread cannot join itself
+        producer._sender.join(seconds)
+    producer._closed = True
