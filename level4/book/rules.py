@@ -85,3 +85,25 @@ def newer(at: int, first: int | None, last: int | None, previous: int | None) ->
 def unproven(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
     """An update after the first one where nothing can show a gap: two may even bear the same time (Bitstamp)."""
     return Verdict.APPLY
+
+
+def next_or_old(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
+    """Every update's number is the last one plus one; one that came before is contained (Kraken futures `seq`, so in
+    7,014 of 7,014 recorded updates of 2021-07; the documentation is silent).
+
+    At 326072249: 326072250 follows, 326072249 is contained, 326072251 is a gap.
+    """
+    if last is None:
+        raise ValueError("expected an update's number")
+    if last <= at:
+        return Verdict.OLD
+    return Verdict.APPLY if last == at + 1 else Verdict.GAP
+
+
+def bybit(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
+    """Bybit v5 `u`: the last one plus one (documented for the SBE feed, and so in recordings, 2023–2026). After the
+    empty snapshot of an idle option, whose number is 0, the chain starts with any number.
+
+    At 24641: 24642 follows. At 0: 17 follows.
+    """
+    return Verdict.APPLY if at == 0 and last is not None else next_or_old(at, first, last, previous)

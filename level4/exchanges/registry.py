@@ -9,7 +9,9 @@ from typing import Final
 
 from level4.exchanges.binance import BinanceSpot
 from level4.exchanges.binance_derivatives import BinanceCoinm, BinanceOptions, BinanceUsdm
+from level4.exchanges.bitfinex import Bitfinex
 from level4.exchanges.bitmex import Bitmex
+from level4.exchanges.bybit import BybitInverse, BybitLinear, BybitOption, BybitSpot, BybitV5
 from level4.exchanges.coinbase import CoinbaseExchange
 from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
 from level4.exchanges.kraken import KrakenSpotV2
@@ -26,7 +28,13 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         BinanceOptions,
         BinanceSpot,
         BinanceUsdm,
+        Bitfinex,
         Bitmex,
+        BybitInverse,
+        BybitLinear,
+        BybitOption,
+        BybitSpot,
+        BybitV5,
         CoinbaseAdvanced,
         CoinbaseExchange,
         KrakenSpotV1,
@@ -53,10 +61,17 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
         Venue("BINANCE", MarketType.FUTURE, BinanceUsdm, BinanceUsdm),
         Venue("BINANCE", MarketType.INVERSE, BinanceCoinm, BinanceCoinm),
         Venue("BINANCE", MarketType.OPTION, BinanceOptions, BinanceOptions),
+        Venue("BITFINEX", MarketType.SPOT, Bitfinex, Bitfinex),
+        Venue("BITFINEX", MarketType.PERP, Bitfinex, Bitfinex),
         Venue("BITMEX", MarketType.SPOT, Bitmex, Bitmex),
         Venue("BITMEX", MarketType.PERP, Bitmex, Bitmex),
         Venue("BITMEX", MarketType.FUTURE, Bitmex, Bitmex),
         Venue("BITMEX", MarketType.INVERSE, Bitmex, Bitmex),
+        Venue("BYBIT", MarketType.SPOT, BybitSpot, BybitSpot),
+        Venue("BYBIT", MarketType.PERP, BybitLinear, BybitLinear),
+        Venue("BYBIT", MarketType.FUTURE, BybitLinear, BybitLinear),
+        Venue("BYBIT", MarketType.INVERSE, BybitInverse, BybitInverse),
+        Venue("BYBIT", MarketType.OPTION, BybitOption, BybitOption),
         Venue("COINBASE", MarketType.SPOT, CoinbaseAdvanced, CoinbaseExchange),
         Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
     )
@@ -79,7 +94,8 @@ def venue(exchange: str, type_: MarketType, protocols: Mapping[str, str] | None 
     if chosen is None:
         return found
     scheme = PROTOCOLS.get(chosen)
-    if scheme is None or scheme.exchange != found.exchange:
-        allowed = sorted(name for name, known in PROTOCOLS.items() if known.exchange == found.exchange)
+    if scheme is None or scheme.exchange != found.exchange or not scheme.websocket:
+        own = [known for known in PROTOCOLS.values() if known.exchange == found.exchange]
+        allowed = sorted(known.protocol for known in own if known.websocket)
         raise ConfigError(f"{found.exchange}.{found.type}: unknown protocol {chosen!r}: known are {', '.join(allowed)}")
     return Venue(found.exchange, found.type, scheme, scheme)
