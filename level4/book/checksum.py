@@ -3,10 +3,14 @@
 Kraken spot (v1 and v2; docs.kraken.com, book checksum guides, read 2026-11): CRC-32 over the ten best asks, then the
 ten best bids, each level as price and size without the point and without leading zeros. A side with fewer levels
 gives what it has.
+
+Bitfinex (docs.bitfinex.com, ws-websocket-checksum; its library's tests, 2026-07): signed CRC-32 over 25 levels of each
+side, taken in turns.
 """
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Protocol
 from zlib import crc32
 
@@ -43,3 +47,33 @@ class KrakenChecksum:
         if bids.dirty:
             self._bids = bids.text().encode()
         return crc32(self._bids, self._asks)
+
+
+class InterleavedChecksum:
+    """Signed CRC-32 over 25 levels of each side, taken in turns: bid, ask, bid …, as `price:size`, joined by colons;
+    where one side has fewer levels the other goes on alone."""
+
+    window = 25
+    ask_sign = ""
+    """What stands before the size of an ask."""
+
+    @staticmethod
+    def fragment(price: str, size: str) -> str:
+        return f"{price}:{size}"
+
+    def value(self, bids: RankedSide, asks: RankedSide) -> int:
+        bids.dirty = asks.dirty = False
+        texts: list[str] = []
+        for bid, ask in zip_longest(bids.top(self.window), asks.top(self.window)):
+            if bid is not None:
+                texts += bid
+            if ask is not None:
+                texts += ask[0], self.ask_sign + ask[1]
+        unsigned = crc32(":".join(texts).encode())
+        return unsigned - 2**32 if unsigned >= 2**31 else unsigned
+
+
+class BitfinexChecksum(InterleavedChecksum):
+    """Sizes of asks are negative, as on the wire."""
+
+    ask_sign = "-"
