@@ -81,18 +81,3 @@ def seeded_by_rest(*, joins: Rule, follows: Rule) -> Sync:
 
 
 KRAKEN_CHECKSUM = seeded_in_stream(checksum=KrakenChecksum)
-
-
-class Succession:
-    """A number that rises by one with every frame of a connection. The first may be any."""
-
-    def __init__(self) -> None:
-        self._expected: int | None = None
-
-    def next(self, number: int) -> str | None:
-        """Take the next number; what is wrong with it, if it is not the one expected. The succession goes on from
-        there."""
-        expected, self._expected = self._expected, number + 1
-        if expected is None or number == expected:
-            return None
-        return f"expected number {expected} of the connection, got {number}"

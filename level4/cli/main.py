@@ -18,7 +18,10 @@ EXIT_USAGE: Final = 2
 EXIT_UNAVAILABLE: Final = 5
 
 _COMMANDS: Final = {
+    "node": "Run a node: feeds from exchanges, events to Kafka, the control service.",
     "replay": "Replay recordings and print the events they lead to.",
+    "simulate": "Play an exchange: WebSocket and REST on one port.",
+    "config": "Show every setting, its value and where that came from.",
 }
 """Every command has a module of its name in this package with a click command of its name; the text: its short help."""
 

@@ -2,6 +2,6 @@
 
 from level4.market.kept import MAX_KEPT
 from level4.market.market import REPEAT_SECONDS, Market
-from level4.market.naming import named
+from level4.market.whole import Succession, named
 
-__all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Market", "named"]
+__all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Market", "Succession", "named"]

@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from level4.book.sync import Succession
 from level4.exchanges import PROTOCOLS, Scheme
-from level4.market import Market, named
+from level4.market import Market, Succession, named
 from level4.model import (
     ConfigError,
     Event,

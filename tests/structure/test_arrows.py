@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feeds": {"model", "exchanges", "market"},
     "publish": {"model"},
     "cluster": {"model", "swim", "placement"},
-    "rpc": set(),
+    "rpc": {"model"},
     "control": {"model", "placement", "rpc"},
     "recording": {"model", "exchanges", "market"},
     "simulator": {"model"},
