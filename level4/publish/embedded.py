@@ -23,7 +23,7 @@ from typing import Self
 
 from level4.model import UnavailableError
 
-_SHELL = '"$@" >/dev/null 2>&1 </dev/null & echo $!; read -r end; kill -9 $!'
+_SHELL = '"$@" >/dev/null 2>&1 </dev/null & echo $!; read -r end; kill -9 $!; wait $!'
 
 
 class EmbeddedBroker:

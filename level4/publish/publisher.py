@@ -22,7 +22,7 @@ from typing import Final
 import structlog
 import trio
 
-from level4.model import STATUS, TOPIC_OF, Event, Level4Error, Numbering, Status, UnavailableError
+from level4.model import STATUS, TOPIC_OF, ConfigError, Event, Level4Error, Numbering, Status, UnavailableError
 from level4.model.events import RUNS_PER_TERM
 from level4.publish.clients import Client, KafkaSettings
 from level4.publish.encode import Record, encode
@@ -62,6 +62,13 @@ class PublisherSettings:
     backoff_seconds: float = 0.25
     backoff_max_seconds: float = 10.0
     close_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch <= self.window <= self.max_events // 2:
+            raise ConfigError(
+                f"expected 0 < batch ≤ window ≤ half of the events kept, got batch {self.batch}, window {self.window}, "
+                f"events kept {self.max_events}"
+            )
 
 
 @dataclass(slots=True)

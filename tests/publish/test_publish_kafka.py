@@ -260,7 +260,13 @@ async def test_a_killed_broker_bounds_merges_counts_and_the_rest_arrives(
     broker: EmbeddedBroker, read_back: ReadBack
 ) -> None:
     settings = configure(
-        broker.endpoint, max_events=300, window=50, stall_seconds=0.6, away_seconds=0.3, connect_timeout_ms=300
+        broker.endpoint,
+        max_events=300,
+        window=50,
+        batch=50,
+        stall_seconds=0.6,
+        away_seconds=0.3,
+        connect_timeout_ms=300,
     )
     async with running(settings) as publisher:
         publisher.put(make_spread(1, 1))
