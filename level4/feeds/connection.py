@@ -235,12 +235,19 @@ class Connection:
     async def _send(self, socket: Socket, pace: TokenBucket, text: str) -> None:
         await pace.take()
         await socket.send(text)
+        self._scheme.sent(text, self._wall())
         self.stats.sent += 1
 
     async def _ping(self, socket: Socket, pace: TokenBucket) -> None:
         while True:
             await trio.sleep(self.scheme_type.ping_seconds or 0.0)
-            await self._send(socket, pace, self._scheme.ping())
+            text = self._scheme.ping()
+            if text is None:
+                await pace.take()
+                await socket.ping()
+                self._heard = trio.current_time()
+            else:
+                await self._send(socket, pace, text)
 
     async def _speak(self, socket: Socket, pace: TokenBucket) -> None:
         """Send the greeting, then subscriptions as they are wished for. Goodbyes go first: they make room."""

@@ -149,17 +149,15 @@ class Rest:
                 budget.learn_used(int(used))
             if status != 200:
                 raise await self._failure(url, host, response, budget)
-            body = bytearray()
-            async for part in response.aiter_bytes():
-                body += part
-                if len(body) > self._body_bytes:
-                    raise RestRefusedError(f"GET {url}: expected at most {self._body_bytes} bytes, got more; given up")
+            body = await _read(response, self._body_bytes + 1)
+            if len(body) > self._body_bytes:
+                raise RestRefusedError(f"GET {url}: expected at most {self._body_bytes} bytes, got more; given up")
             self.stats.bytes += len(body)
-            return bytes(body)
+            return body
 
     async def _failure(self, url: str, host: str, response: httpx.Response, budget: TokenBucket) -> Level4Error:
         status = response.status_code
-        said = await _beginning(response)
+        said = (await _read(response, 2**16))[:200].decode("utf-8", "replace")
         retry_after = _retry_after(response.headers.get("retry-after"))
         if status in _DEFAULT_PAUSE:
             wait = retry_after if retry_after is not None else _DEFAULT_PAUSE[status]
@@ -178,14 +176,14 @@ class Rest:
         return RestRefusedError(f"GET {url}: expected HTTP 200, got {status}: {said}")
 
 
-async def _beginning(response: httpx.Response) -> str:
-    """What an error says, for the message; its body is as little trusted as any."""
-    begin = b""
+async def _read(response: httpx.Response, at_most: int) -> bytes:
+    """The beginning of a body, as little trusted as any body; what is beyond is left to the closing of the response."""
+    body = bytearray()
     async for part in response.aiter_bytes():
-        begin += part
-        if len(begin) >= 200:
+        body += part
+        if len(body) >= at_most:
             break
-    return begin[:200].decode("utf-8", "replace")
+    return bytes(body[:at_most])
 
 
 def _host(url: str) -> str:

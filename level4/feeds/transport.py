@@ -22,6 +22,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError,
 _QUEUED_MESSAGES = 32
 """Messages that may wait between the reader and us; more wait in the kernel, which holds the exchange back."""
 _RECEIVE_BYTES = 2**16
+_PONG_SECONDS = 15.0
 
 
 class Disconnected(Exception):  # noqa: N818 - an expected end, not a fault
@@ -36,6 +37,9 @@ class Disconnected(Exception):  # noqa: N818 - an expected end, not a fault
 class Socket(Protocol):
     async def send(self, text: str) -> None:
         """Send one text message. Raises Disconnected."""
+
+    async def ping(self) -> None:
+        """Send a ping frame and wait for its pong. Raises Disconnected, also when none comes in time."""
 
     async def receive(self) -> str | bytes:
         """Wait for the next message; always a checkpoint. Raises Disconnected."""
@@ -67,6 +71,15 @@ class _TrioWebSocket:
             await self._connection.send_message(text)
         except ConnectionClosed as error:
             raise _ended(error) from None
+
+    async def ping(self) -> None:
+        try:
+            with trio.fail_after(_PONG_SECONDS):
+                await self._connection.ping()
+        except ConnectionClosed as error:
+            raise _ended(error) from None
+        except trio.TooSlowError:
+            raise Disconnected(None, f"no pong within {_PONG_SECONDS:g} s") from None
 
     async def receive(self) -> str | bytes:
         try:

@@ -130,6 +130,7 @@ class FakeSocket:
         self.url = url
         self.sent: list[str] = []
         self.sent_at: list[float] = []
+        self.pings = 0
         self.closed = False
         self._send, self._receive = trio.open_memory_channel[str | bytes | Disconnected](10_000)
         self.receives = 0
@@ -146,6 +147,10 @@ class FakeSocket:
         await trio.lowlevel.checkpoint()
         self.sent.append(text)
         self.sent_at.append(trio.current_time())
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.pings += 1
 
     async def receive(self) -> str | bytes:
         self.receives += 1
