@@ -14,8 +14,12 @@ from level4.exchanges.bitmex import Bitmex
 from level4.exchanges.bybit import BybitInverse, BybitLinear, BybitOption, BybitSpot, BybitV5
 from level4.exchanges.coinbase import CoinbaseExchange
 from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
+from level4.exchanges.hitbtc import Hitbtc
+from level4.exchanges.hitbtc_v2 import HitbtcV2
 from level4.exchanges.kraken import KrakenSpotV2
+from level4.exchanges.kraken_futures import KrakenFuturesV1
 from level4.exchanges.kraken_v1 import KrakenSpotV1
+from level4.exchanges.poloniex import Poloniex
 from level4.exchanges.scheme import Scheme
 from level4.model import ConfigError, MarketType
 
@@ -37,8 +41,12 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         BybitV5,
         CoinbaseAdvanced,
         CoinbaseExchange,
+        Hitbtc,
+        HitbtcV2,
+        KrakenFuturesV1,
         KrakenSpotV1,
         KrakenSpotV2,
+        Poloniex,
     )
 }
 
@@ -73,7 +81,13 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
         Venue("BYBIT", MarketType.INVERSE, BybitInverse, BybitInverse),
         Venue("BYBIT", MarketType.OPTION, BybitOption, BybitOption),
         Venue("COINBASE", MarketType.SPOT, CoinbaseAdvanced, CoinbaseExchange),
+        Venue("HITBTC", MarketType.SPOT, Hitbtc, Hitbtc),
+        Venue("HITBTC", MarketType.PERP, Hitbtc, Hitbtc),
         Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
+        Venue("KRAKEN", MarketType.PERP, KrakenFuturesV1, KrakenFuturesV1),
+        Venue("KRAKEN", MarketType.FUTURE, KrakenFuturesV1, KrakenFuturesV1),
+        Venue("KRAKEN", MarketType.INVERSE, KrakenFuturesV1, KrakenFuturesV1),
+        Venue("POLONIEX", MarketType.SPOT, Poloniex, Poloniex),
     )
 }
 

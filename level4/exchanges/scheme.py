@@ -73,8 +73,12 @@ class Scheme:
     def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         raise NotImplementedError
 
-    def ping(self) -> str:
+    def ping(self) -> str | None:
+        """The message that keeps the connection; None: a ping frame of the WebSocket protocol."""
         raise NotImplementedError
+
+    def sent(self, text: str, sent_ns: int) -> None:
+        """A message of ours went out at that time (`sent_ns` as `received_ns`)."""
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
         """Translate one frame into calls on `markets`. Raises on anything that is not the protocol."""

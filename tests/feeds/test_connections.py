@@ -243,19 +243,12 @@ async def test_pings_are_sent(autojump_clock: MockClock) -> None:
         assert socket.sent.count("ping") == 3
 
 
-async def test_an_answered_ping_frame_is_a_sign_of_life(autojump_clock: MockClock) -> None:
-    class Framed(FakeScheme):
-        limits = Limits(silence_seconds=7.0)
-        ping_seconds = 5.0
-
-        def ping(self) -> str | None:
-            return None
-
-    async with rig(Framed) as r:
+async def test_an_answered_ping_frame_breaks_the_silence(autojump_clock: MockClock) -> None:
+    async with rig(scheme_with(ping_seconds=20.0, ping=lambda self: None)) as r:
         socket = await r.live(1)
-        await trio.sleep(16)
-        assert socket.pings == 3
-        assert r.feeds.connections()[0].silences == 0
+        await trio.sleep(110)
+        assert socket.sent.count("<ping frame>") == 5
+        assert len(r.transport.sockets) == 1
 
 
 async def test_the_exchange_asks_to_reconnect(autojump_clock: MockClock) -> None:

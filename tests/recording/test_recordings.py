@@ -12,6 +12,7 @@ from level4.model import Spread
 from level4.recording import Recording, Replay
 
 FOLDERS = (
+    "BEQUANT.SPOT",
     "BINANCE.OPTION",
     "BINANCE.SPOT",
     "BINANCE_DELIVERY.MIXED",
@@ -22,7 +23,11 @@ FOLDERS = (
     "BYBIT.OPTION",
     "BYBIT.SPOT",
     "COINBASE.SPOT",
+    "FMFW.SPOT",
+    "HITBTC.SPOT",
     "KRAKEN.SPOT",
+    "KRAKEN_FUTURES.MIXED",
+    "POLONIEX.SPOT",
 )
 
 
