@@ -334,3 +334,17 @@ def test_any_mixture_of_acknowledgements_failures_and_outages(seed: int, steps: 
     acknowledged += link.collect().records
     assert (acknowledged, link.outstanding) == (total, 0)
     assert {partition: seen(log) for partition, log in broker.log.items()} == sent
+
+
+def test_a_late_acknowledgement_behind_a_failure_is_not_taken_for_the_failed_record() -> None:
+    broker = FakeBroker()
+    link, _ = link_to(broker)
+    link.send([record(1, 1), record(1, 2)])
+    client = broker.clients[0]
+    _, (_, second) = client.pending[1]
+    client.fail(1, 1, KafkaTimeoutError("expired"), written=False)
+    second.finish(object())
+    assert link.collect().records == 0
+    link.open()
+    broker.clients[1].acknowledge(1, 2)
+    assert broker.log[1] == [record(1, 1).value, record(1, 2).value]
