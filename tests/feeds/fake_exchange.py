@@ -7,7 +7,7 @@ connection. Nothing here opens a socket, so tests of the logic run in virtual ti
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -42,7 +42,7 @@ class FakeScheme(Scheme):
     def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         return [f"unsub {'+'.join(channels)} {','.join(symbols)}"]
 
-    def ping(self) -> str:
+    def ping(self) -> str | None:
         return "ping"
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
@@ -246,7 +246,7 @@ class FakeVenue:
     trades: type[Scheme]
 
 
-Answer = Callable[[httpx.Request], httpx.Response]
+Answer = Callable[[httpx.Request], httpx.Response] | Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 
 def listing(*symbols: str) -> bytes:
