@@ -58,13 +58,14 @@ SnapshotKey = tuple[str, str]
 """Path and symbol of a REST snapshot."""
 
 
-def _family(host: str) -> str:
+def family(host: str) -> str:
+    """The host that stands for all that serve the same markets."""
     return _FAMILIES.get(host, host)
 
 
 def _route(address: Address) -> tuple[str, str]:
     """What addresses of one protocol at one exchange have in common."""
-    host = _family(address.host)
+    host = family(address.host)
     path = "" if ".binance" in host else address.path.removesuffix("/public")
     return host, path
 
@@ -95,18 +96,17 @@ class _Player:
 
 
 class Playback:
-    """All recordings of one exchange."""
+    """All recordings of one family of hosts."""
 
     def __init__(
         self,
-        exchange: str,
         recordings: Sequence[Recording],
         listings: Sequence[Listing],
         speed: float | None = 1.0,
         loop: bool = False,
     ) -> None:
         """`speed`: how much faster than recorded; None is as fast as the client takes the frames."""
-        self.exchange = exchange
+        self.exchange = recordings[0].exchange
         self.recordings = list(recordings)
         self.rounds = 0
         """Connections that were sent a recording to its end."""
@@ -121,8 +121,8 @@ class Playback:
             for event in recording.events
             if event.k == "http" and event.url is not None
         }
-        self._hosts = {_family(listing.address.host) for listing in listings} | {
-            _family(Address.of_url(event.url).host)
+        self._hosts = {family(listing.address.host) for listing in listings} | {
+            family(Address.of_url(event.url).host)
             for recording in recordings
             for event in recording.events
             if event.url is not None
@@ -132,7 +132,7 @@ class Playback:
         return any(_route(recording.address) == _route(address) for recording in self.recordings)
 
     def answers(self, address: Address) -> bool:
-        return _family(address.host) in self._hosts
+        return family(address.host) in self._hosts
 
     async def run(self) -> None:
         """Nothing goes on without clients."""
@@ -193,7 +193,7 @@ class Playback:
         lower = asked.lower()
         named = [r for r in fitting if any(symbol.lower() in lower for symbol in r.symbols)]
         channels = channels_in(asked)
-        wanted = [r for r in named or fitting if r.channels is None or r.channels & channels]
+        wanted = [r for r in named or fitting if r.channels is None or r.channels & channels or r.channels == channels]
         return list(merge(*(recording.events for recording in wanted), key=lambda event: event.t))
 
     async def _listen(self, session: Session, playing: trio.CancelScope) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
+from wsproto.utilities import LocalProtocolError
 
 from level4.simulator import faults
 from level4.simulator.address import Address
@@ -113,7 +114,9 @@ class Session:
 
     async def write(self) -> None:
         """Send what is posted, until cancelled or the client is gone."""
-        with suppress(ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
+        # LocalProtocolError: a frame between the client's close and trio-websocket's taking note of it
+        gone = (ConnectionClosed, LocalProtocolError, trio.BrokenResourceError, trio.ClosedResourceError)
+        with suppress(*gone):
             while True:
                 while not self._queue:
                     self._filled = trio.Event()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count, groupby
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +25,8 @@ from level4.simulator.control import PREFIX, control
 from level4.simulator.faults import AT_ONCE, Channel, Fault, FaultKind, FaultPlan
 from level4.simulator.kraken import Kraken
 from level4.simulator.listing import DEFAULT_SYMBOLS, symbols
-from level4.simulator.playback import Playback
-from level4.simulator.recorded import load, load_listings
+from level4.simulator.playback import Playback, family
+from level4.simulator.recorded import Recording, load, load_listings
 from level4.simulator.rest import Request, Response, serve_http
 from level4.simulator.session import Session
 from level4.simulator.stream import ServedStream
@@ -34,6 +34,11 @@ from level4.simulator.synthetic import Pace, Synthetic
 from level4.simulator.venue import Venue
 
 MAX_CONNECTIONS: Final = 2000
+MAX_PATHS: Final = 200
+"""Requested paths that are counted by name."""
+HEAD_SECONDS: Final = 10.0
+HANDSHAKE_SECONDS: Final = 1.0
+"""The whole request has been read by then."""
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
 
 
@@ -132,7 +137,8 @@ class Simulator:
         """Plain counts, as JSON types.
 
         `exchanges`: by exchange and native symbol what a correct consumer must have derived (see `Tally`), in total
-        and per subscription, and the best bid and ask now. `sessions`: the open connections.
+        and per subscription, and the best bid and ask now. `sessions`: the open WebSockets; `connections`: all
+        open connections; `requests`: REST requests; `faults`: those that struck, and `slow_client`s cut off.
         """
         return {
             "paused": any(exchange.paused for exchange in self._synthetic),
@@ -142,11 +148,15 @@ class Simulator:
                 }
                 for exchange in self._synthetic
             },
-            "recordings": {playback.exchange: {"rounds": playback.rounds} for playback in self._playbacks},
+            "recordings": [
+                {"exchange": playback.exchange, "host": playback.recordings[0].address.host, "rounds": playback.rounds}
+                for playback in self._playbacks
+            ],
             "sessions": [
                 {"session": s.number, "exchange": s.exchange, "host": s.address.host, "sent": s.sent}
                 for s in self._sessions.values()
             ],
+            "connections": self._connections,
             "requests": dict(self._requests),
             "faults": dict(self._plan.struck),
         }
@@ -159,17 +169,18 @@ class Simulator:
         return None
 
     async def _connection(self, tcp: trio.SocketStream) -> None:
-        stream = ServedStream(tcp)
+        stream, head = ServedStream(tcp), b""
         self._connections += 1
         try:
             if self._connections <= MAX_CONNECTIONS:
-                head = await stream.peek_head()
+                with trio.move_on_after(HEAD_SECONDS):
+                    head = await stream.peek_head()
                 target, upgrade = _head(head)
                 if upgrade:
                     await self._websocket(stream, Address.of_target(target))
                 elif head:
                     await serve_http(stream, self._answer)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionClosed):
             pass  # the client is gone
         finally:
             self._connections -= 1
@@ -180,9 +191,11 @@ class Simulator:
         venue = next((venue for venue in self._venues if venue.speaks(address)), None)
         async with trio.open_nursery() as nursery:
             try:
-                request = await wrap_server_stream(
-                    nursery, stream, max_message_size=MAX_MESSAGE_BYTES, receive_buffer_size=64 * 1024
-                )
+                # after a broken handshake trio-websocket answers 400, and then waits for a request for ever
+                with trio.fail_after(HANDSHAKE_SECONDS):
+                    request = await wrap_server_stream(
+                        nursery, stream, max_message_size=MAX_MESSAGE_BYTES, receive_buffer_size=64 * 1024
+                    )
                 refused = None if venue is None else self._plan.for_connection(venue.exchange)
                 if venue is None or refused is not None:
                     await request.reject(404 if refused is None else refused.status)
@@ -190,7 +203,7 @@ class Simulator:
                     socket = await request.accept()
                     session = Session(next(self._numbers), venue.exchange, address, socket, stream, self._plan)
                     await self._session(session, venue)
-            except (ConnectionClosed, HandshakeError):
+            except (ConnectionClosed, HandshakeError, trio.TooSlowError):
                 pass  # the client is gone
             nursery.cancel_scope.cancel()
 
@@ -215,7 +228,8 @@ class Simulator:
         address = request.address
         for venue in self._venues:
             if venue.answers(address):
-                self._requests[f"{venue.exchange} {address.path}"] += 1
+                name = f"{venue.exchange} {address.path}"
+                self._requests[name if name in self._requests or len(self._requests) < MAX_PATHS else "others"] += 1
                 fault = self._plan.for_request(venue.exchange, address.path)
                 if fault is None:
                     return await venue.answer(request)
@@ -227,13 +241,17 @@ class Simulator:
 
 
 def _playbacks(paths: Sequence[Path], speed: float | None, loop: bool) -> list[Playback]:
-    loaded = sorted((load(path) for path in paths), key=lambda recording: recording.exchange)
+    """One for each family of hosts: two venues of an exchange can share a host, and their clients are told apart only
+    by what they subscribe to."""
+    groups: dict[str, list[Recording]] = {}
+    for path in paths:
+        recording = load(path)
+        groups.setdefault(family(recording.address.host), []).append(recording)
     playbacks = []
-    for exchange, group in groupby(loaded, key=lambda recording: recording.exchange):
-        recordings = list(group)
+    for recordings in groups.values():
         folders = {recording.path.parent: recording.path for recording in recordings}
         listings = [listing for path in folders.values() for listing in load_listings(path)]
-        playbacks.append(Playback(exchange, recordings, listings, speed, loop))
+        playbacks.append(Playback(recordings, listings, speed, loop))
     return playbacks
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 
 import trio
 
 MAX_HEAD_BYTES = 64 * 1024
+_LAST_WORDS_SECONDS = 0.5
 _RESET_AT_ONCE = struct.pack("ii", 1, 0)
 
 
@@ -21,6 +23,7 @@ class ServedStream(trio.abc.Stream):
         self._stream = stream
         self._read = b""
         self._unsent = bytearray()
+        self._sending = trio.StrictFIFOLock()
         self.corked = False
 
     async def peek_head(self) -> bytes:
@@ -41,24 +44,27 @@ class ServedStream(trio.abc.Stream):
         return bytes(await self._stream.receive_some(max_bytes))
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self.corked:
-            self._unsent += data
-        elif self._unsent:
-            self._unsent += data
+        self._unsent += data
+        if not self.corked:
             await self.flush()
-        else:
-            await self._stream.send_all(data)
 
     async def flush(self) -> None:
-        data, self._unsent = self._unsent, bytearray()
-        if data:
-            await self._stream.send_all(data)
+        # the WebSocket's own answers (pong, close) come from another task than the frames
+        async with self._sending:
+            data, self._unsent = self._unsent, bytearray()
+            if data:
+                await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        try:
+            with trio.move_on_after(_LAST_WORDS_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                if self._unsent:
+                    await self.flush()
+        finally:
+            await self._stream.aclose()
 
     def reset(self) -> None:
         """End the connection with a TCP reset: whatever was not yet sent is lost."""

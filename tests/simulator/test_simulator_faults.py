@@ -9,7 +9,7 @@ from pathlib import Path
 import h11
 import pytest
 import trio
-from simulated import Json, exchange, running, send, until
+from simulated import Client, Json, exchange, running, send, until
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
 from level4.simulator import Channel, Fault, FaultKind, Simulator
@@ -228,6 +228,48 @@ async def test_one_connection_carries_several_requests_and_broken_ones_end_it() 
             assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 400")
             while await stream.receive_some(1000):
                 pass
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /ws.kraken.com/v2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"GET /ws.kraken.com/v2 HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+        b"\xff\xfe Upgrade: websocket\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /ws.kraken.com/v2 HTTP/1.1\r\nHost: x",
+        b"",
+        b"x" * 100_000,
+    ],
+)
+async def test_half_a_handshake_ends_that_connection_only(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("level4.simulator.simulator.HANDSHAKE_SECONDS", 0.1)
+    async with running(Simulator()) as client:
+        stream = await trio.open_tcp_stream("127.0.0.1", client.port)
+        async with stream:
+            await stream.send_all(head)
+            await stream.send_eof()
+            with trio.fail_after(5):
+                while await stream.receive_some(1000):
+                    pass
+        while (await client.stats())["connections"] > 1:  # the one that asks
+            pass
+
+
+async def test_clients_that_come_and_go_at_any_moment_do_no_harm() -> None:
+    async def visit(client: Client, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            async with client.socket(WS) as socket:
+                params = {"channel": "book", "symbol": ["BTC/USD"], "depth": 1000}
+                await send(socket, {"method": "subscribe", "params": params})
+                with trio.move_on_after(seconds / 2):
+                    await until(socket, lambda _: False)
+
+    async with running(Simulator(rate=500)) as client:
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(visit, client, 0.02 * number)
+        while (await client.stats())["sessions"]:
+            pass
 
 
 async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,20 @@ async def test_recordings_of_one_address_are_chosen_by_channel_and_merged(
         assert [await socket.get_message() for _ in expected] == expected
 
 
+async def test_venues_that_share_a_host_are_told_apart_by_the_symbols(tmp_path: Path) -> None:
+    url = "wss://fstream.binance.com/stream"
+    paths = [
+        write(tmp_path / "a", url, [received(0, "option")], "BINANCE", symbols=["BTC-251219-89000-C"]),
+        write(tmp_path / "b", url, [received(0, "perp")], "BINANCE_FUTURES", symbols=["BTCUSDT"]),
+    ]
+    async with running(Simulator(recordings=paths, speed=None)) as client:
+        for stream, expected in (("btcusdt@depth", "perp"), ("btc-251219-89000-c@depth", "option")):
+            async with client.socket(f"fstream.binance.com/public/stream?streams={stream}") as socket:
+                assert await socket.get_message() == expected
+        stats = await client.stats()
+        assert [(row["exchange"], row["host"]) for row in stats["recordings"]] == [("BINANCE", "fstream.binance.com")]
+
+
 async def test_time_is_kept_divided_by_the_speed(tmp_path: Path) -> None:
     events = [received(0, "1"), received(2, "2"), received(4000, "3")]
     path = write(tmp_path / "a", "wss://ws.kraken.com", events)
@@ -215,3 +229,31 @@ async def test_a_real_binance_recording_with_its_rest_snapshots(recordings: Path
             kinds = [json.loads(await socket.get_message()).get("stream") for _ in range(229)]
             assert kinds[0] is None  # the acknowledgement
             assert "runeeur@depth@100ms" in kinds
+
+
+@pytest.fixture
+def all_recordings(recordings: Path) -> list[Path]:
+    return [path for path in sorted(recordings.glob("*/*.jsonl.gz")) if "expected" not in path.name]
+
+
+@pytest.mark.slow
+@pytest.mark.recordings
+async def test_every_real_recording_arrives_whole(all_recordings: list[Path]) -> None:
+    assert len(all_recordings) > 20
+    for path in all_recordings:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            header, *events = [json.loads(line) for line in file]
+        asked = [event["d"] for event in events if event["k"] == "send"] or ['{"op":"subscribe"}']
+        fetched = [event["url"].partition("://")[2] for event in events if event["k"] == "http"]
+        async with (
+            running(Simulator(recordings=[path], speed=None)) as client,
+            client.socket(header["url"].partition("://")[2]) as socket,
+            trio.open_nursery() as nursery,
+        ):
+            for message in asked:
+                await socket.send_message(message)
+            for address in fetched:
+                nursery.start_soon(client.get, address)
+            for event in events:
+                if event["k"] == "recv":
+                    assert await socket.get_message() == event["d"], path
