@@ -16,6 +16,7 @@ from level4.exchanges.coinbase import CoinbaseExchange
 from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
 from level4.exchanges.hitbtc import Hitbtc
 from level4.exchanges.hitbtc_v2 import HitbtcV2
+from level4.exchanges.deribit import Deribit
 from level4.exchanges.kraken import KrakenSpotV2
 from level4.exchanges.kraken_futures import KrakenFuturesV1
 from level4.exchanges.kraken_v1 import KrakenSpotV1
@@ -43,6 +44,7 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         CoinbaseExchange,
         Hitbtc,
         HitbtcV2,
+        Deribit,
         KrakenFuturesV1,
         KrakenSpotV1,
         KrakenSpotV2,
@@ -83,6 +85,11 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
         Venue("COINBASE", MarketType.SPOT, CoinbaseAdvanced, CoinbaseExchange),
         Venue("HITBTC", MarketType.SPOT, Hitbtc, Hitbtc),
         Venue("HITBTC", MarketType.PERP, Hitbtc, Hitbtc),
+        Venue("DERIBIT", MarketType.SPOT, Deribit, Deribit),
+        Venue("DERIBIT", MarketType.PERP, Deribit, Deribit),
+        Venue("DERIBIT", MarketType.FUTURE, Deribit, Deribit),
+        Venue("DERIBIT", MarketType.INVERSE, Deribit, Deribit),
+        Venue("DERIBIT", MarketType.OPTION, Deribit, Deribit),
         Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
         Venue("KRAKEN", MarketType.PERP, KrakenFuturesV1, KrakenFuturesV1),
         Venue("KRAKEN", MarketType.FUTURE, KrakenFuturesV1, KrakenFuturesV1),
