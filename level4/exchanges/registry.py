@@ -11,12 +11,13 @@ from level4.exchanges.binance import BinanceSpot
 from level4.exchanges.binance_derivatives import BinanceCoinm, BinanceOptions, BinanceUsdm
 from level4.exchanges.bitfinex import Bitfinex
 from level4.exchanges.bitmex import Bitmex
+from level4.exchanges.bitstamp import BitstampDiff, BitstampTop
 from level4.exchanges.bybit import BybitInverse, BybitLinear, BybitOption, BybitSpot, BybitV5
 from level4.exchanges.coinbase import CoinbaseExchange
 from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
+from level4.exchanges.deribit import Deribit
 from level4.exchanges.hitbtc import Hitbtc
 from level4.exchanges.hitbtc_v2 import HitbtcV2
-from level4.exchanges.deribit import Deribit
 from level4.exchanges.kraken import KrakenSpotV2
 from level4.exchanges.kraken_futures import KrakenFuturesV1
 from level4.exchanges.kraken_v1 import KrakenSpotV1
@@ -35,6 +36,8 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         BinanceUsdm,
         Bitfinex,
         Bitmex,
+        BitstampDiff,
+        BitstampTop,
         BybitInverse,
         BybitLinear,
         BybitOption,
@@ -42,9 +45,9 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         BybitV5,
         CoinbaseAdvanced,
         CoinbaseExchange,
+        Deribit,
         Hitbtc,
         HitbtcV2,
-        Deribit,
         KrakenFuturesV1,
         KrakenSpotV1,
         KrakenSpotV2,
@@ -77,19 +80,20 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
         Venue("BITMEX", MarketType.PERP, Bitmex, Bitmex),
         Venue("BITMEX", MarketType.FUTURE, Bitmex, Bitmex),
         Venue("BITMEX", MarketType.INVERSE, Bitmex, Bitmex),
+        Venue("BITSTAMP", MarketType.SPOT, BitstampTop, BitstampTop),
         Venue("BYBIT", MarketType.SPOT, BybitSpot, BybitSpot),
         Venue("BYBIT", MarketType.PERP, BybitLinear, BybitLinear),
         Venue("BYBIT", MarketType.FUTURE, BybitLinear, BybitLinear),
         Venue("BYBIT", MarketType.INVERSE, BybitInverse, BybitInverse),
         Venue("BYBIT", MarketType.OPTION, BybitOption, BybitOption),
         Venue("COINBASE", MarketType.SPOT, CoinbaseAdvanced, CoinbaseExchange),
-        Venue("HITBTC", MarketType.SPOT, Hitbtc, Hitbtc),
-        Venue("HITBTC", MarketType.PERP, Hitbtc, Hitbtc),
         Venue("DERIBIT", MarketType.SPOT, Deribit, Deribit),
         Venue("DERIBIT", MarketType.PERP, Deribit, Deribit),
         Venue("DERIBIT", MarketType.FUTURE, Deribit, Deribit),
         Venue("DERIBIT", MarketType.INVERSE, Deribit, Deribit),
         Venue("DERIBIT", MarketType.OPTION, Deribit, Deribit),
+        Venue("HITBTC", MarketType.SPOT, Hitbtc, Hitbtc),
+        Venue("HITBTC", MarketType.PERP, Hitbtc, Hitbtc),
         Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
         Venue("KRAKEN", MarketType.PERP, KrakenFuturesV1, KrakenFuturesV1),
         Venue("KRAKEN", MarketType.FUTURE, KrakenFuturesV1, KrakenFuturesV1),

@@ -104,18 +104,22 @@ class Recording:
 
     def instruments(self, scheme: type[Scheme]) -> list[Instrument]:
         """What the listing beside the file says in the scheme's words; empty when there is none that fits."""
-        path = self.path.with_name(INSTRUMENTS)
-        if not path.exists():
+        file = self.path.with_name(INSTRUMENTS)
+        if not file.exists():
             return []
         try:
-            responses = _decode_instruments(b"".join(_lines(path))).responses
+            responses = _decode_instruments(b"".join(_lines(file))).responses
         except msgspec.DecodeError as error:
-            raise ConfigError(f"{path}: expected a listing of instruments: {error}") from None
-        bodies = {urlsplit(response.url).path: bytes(response.body) for response in responses}
-        try:
-            wanted = [bodies[urlsplit(path).path] for path in scheme.instruments_paths]
-        except KeyError:
-            return []
+            raise ConfigError(f"{file}: expected a listing of instruments: {error}") from None
+        wanted: list[bytes] = []
+        for path in scheme.instruments_paths:
+            asked = urlsplit(path)
+            answers = [(urlsplit(response.url), bytes(response.body)) for response in responses]
+            there = [(url.query, body) for url, body in answers if url.path == asked.path]
+            if not there:
+                return []
+            # A list that is fetched whole today may have been recorded in parts.
+            wanted += [body for query, body in there if query == asked.query] or [body for _, body in there]
         return scheme.parse_instruments(wanted)
 
 
