@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Final
@@ -256,7 +256,7 @@ class Node:
     async def run(self, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until `stop` is called; the control service's port is reported when everything is up."""
         hopeless: Level4Error | None = None
-        async with trio.open_nursery() as nursery:
+        async with self._rest, trio.open_nursery() as nursery:
             await nursery.start(self.publisher.run)
             await nursery.start(self.feeds.run)
             self.host.port = await nursery.start(self._serve)
@@ -331,7 +331,7 @@ def _overrides(endpoints: Mapping[str, str], kind: str) -> dict[str, str]:
     return {name.removesuffix(suffix): address for name, address in endpoints.items() if name.endswith(suffix)}
 
 
-async def run_until_signalled(node: Node) -> None:
+async def run_until_signalled(node: Node, announce: Callable[[str], object] | None = None) -> None:
     """Run a node in the main thread: SIGTERM and SIGINT begin its orderly end, a second one ends it at once."""
     async with trio.open_nursery() as nursery:
 
@@ -343,11 +343,16 @@ async def run_until_signalled(node: Node) -> None:
                         os._exit(128 + number)
                     node.stop()
 
+        async def run(task_status: trio.TaskStatus[int]) -> None:
+            await node.run(task_status)
+            nursery.cancel_scope.cancel()
+
         await nursery.start(listen)
-        await node.run()
-        nursery.cancel_scope.cancel()
+        port = await nursery.start(run)
+        if announce is not None:
+            announce(f"control service on {node.settings.rpc_host}:{port}")
 
 
-def main(settings: Settings) -> None:
-    """Run a node until a signal ends it."""
-    trio.run(partial(run_until_signalled, Node(settings)))
+def main(settings: Settings, announce: Callable[[str], object] | None = None) -> None:
+    """Run a node until a signal ends it. `announce` is told the address of the control service when it is up."""
+    trio.run(partial(run_until_signalled, Node(settings), announce))

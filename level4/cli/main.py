@@ -19,6 +19,7 @@ EXIT_UNAVAILABLE: Final = 5
 
 _COMMANDS: Final = {
     "node": "Run a node: feeds from exchanges, events to Kafka, the control service.",
+    "demo": "Show the whole way on one machine: simulator, node, Kafka, consumer.",
     "replay": "Replay recordings and print the events they lead to.",
     "simulate": "Play an exchange: WebSocket and REST on one port.",
     "config": "Show every setting, its value and where that came from.",

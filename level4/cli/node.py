@@ -19,9 +19,10 @@ from level4.ops.settings import load
 @click.option("--spread-trigger", type=click.Choice(["price", "size"]), help="What makes a spread event.")
 @click.option("--rpc-host", metavar="HOST", help="Address the control service binds to.")
 @click.option("--rpc-port", metavar="PORT", help="Port of the control service.")
+@click.option("--announce", is_flag=True, help="Print the address of the control service when it is up.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option("--log-format", type=click.Choice(["auto", "json", "text"]))
-def node(markets: tuple[str, ...], **flags: str | None) -> None:
+def node(markets: tuple[str, ...], announce: bool, **flags: str | None) -> None:
     """Run a node: feeds from exchanges, events to Kafka, the control service.
 
     Settings: flags, then environment, then the file, then defaults; `level4 config` shows all of them. SIGTERM and
@@ -31,4 +32,4 @@ def node(markets: tuple[str, ...], **flags: str | None) -> None:
     logs.configure(settings.log_level, settings.log_format, secrets=settings.secrets())
     from level4.node import main
 
-    main(settings)
+    main(settings, announce=click.echo if announce else None)

@@ -258,21 +258,19 @@ class Connection:
             if batch.joining is None:
                 texts = self._scheme.unsubscribe(batch.channels, batch.symbols)
             else:
-                for each in batch.joining:
-                    each.sent = True
+                self._joining(batch.joining, batch.channels)
                 texts = self._scheme.subscribe(batch.channels, batch.symbols)
             for text in texts:
                 await self._send(socket, pace, text)
-            if batch.joining is not None:
-                self._joined(batch.joining, batch.channels)
+            for each in batch.joining or ():
+                if self.roster.carries(each) and each.sent and Channel.BOOK in batch.channels:
+                    each.ready.set()
 
-    def _joined(self, joined: list[Subscription], channels: tuple[Channel, ...]) -> None:
+    def _joining(self, joining: list[Subscription], channels: tuple[Channel, ...]) -> None:
+        """Tell the markets before their subscription is sent: its answer may be there before `send` returns."""
         self._stamp()
-        for each in joined:
-            if not self.roster.carries(each) or not each.sent:
-                continue  # left while the messages waited for their turn; its goodbye follows
-            if Channel.BOOK in channels:
-                each.ready.set()
+        for each in joining:
+            each.sent = True
             for channel in channels:
                 each.call(each.market.connected, channel, self._now_ns, self._now)
         self._settle()

@@ -168,7 +168,7 @@ class Market(KeptBook):
         self._announce("feed_started", None)
 
     def connected(self, channel: str, now_ns: int, now: float) -> None:
-        """The connection for a channel is up and the subscription was sent."""
+        """The connection for a channel is up and the subscription is being sent."""
         if channel == "book" and self.state is not _S.STOPPED:
             if self.state in (_S.LIVE, _S.STALE):
                 self._lose("subscribed again", now_ns)
