@@ -77,6 +77,16 @@ def milliseconds_us(raw: RawTime) -> int | None:
     return None if raw is None else int(raw) * 1000
 
 
+def microseconds_us(raw: RawTime) -> int | None:
+    """Microseconds since 1970, as number or text."""
+    return None if raw is None else int(raw)
+
+
+def nanoseconds_us(raw: RawTime) -> int | None:
+    """Nanoseconds since 1970 → microseconds."""
+    return None if raw is None else int(raw) // 1000
+
+
 def seconds_us(raw: RawTime) -> int | None:
     """Seconds since 1970 as decimal text (`1618678133.365913`) → microseconds. Raises ValueError."""
     if raw is None:
