@@ -102,7 +102,7 @@ class Client:
 
 
 def _quieten() -> None:
-    """kafka-python logs each attempt of an outage as an error; the publisher tells it once. A level set by hand stays."""
+    """kafka-python logs each attempt of an outage; the publisher tells an outage once. An explicit level stays."""
     logger = logging.getLogger("kafka")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
