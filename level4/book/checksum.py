@@ -5,16 +5,23 @@ ten best bids, each level as price and size without the point and without leadin
 gives what it has.
 
 Bitfinex (docs.bitfinex.com, ws-websocket-checksum; its library's tests, 2026-07): signed CRC-32 over 25 levels of each
-side, taken in turns.
+side, taken in turns. OKX (2022, dead since 2026-06) the same but for the sign of asks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import zip_longest
-from typing import Protocol
+from typing import Final, Protocol
 from zlib import crc32
 
 from level4.book.ranked import RankedSide
+from level4.model import Level
+
+INTERLEAVED_WINDOW: Final = 25
+
+TopChecksum = Callable[[list[Level], list[Level]], int]
+"""Best bids, best asks, best first, `INTERLEAVED_WINDOW` of each → the checksum."""
 
 
 class Checksum(Protocol):
@@ -49,13 +56,23 @@ class KrakenChecksum:
         return crc32(self._bids, self._asks)
 
 
-class InterleavedChecksum:
-    """Signed CRC-32 over 25 levels of each side, taken in turns: bid, ask, bid …, as `price:size`, joined by colons;
-    where one side has fewer levels the other goes on alone."""
+def interleaved(bids: list[Level], asks: list[Level], ask_sign: str = "") -> int:
+    """Signed CRC-32 over the levels of both sides, taken in turns: bid, ask, bid …, as `price:size`, joined by colons;
+    where one side has fewer levels the other goes on alone. `ask_sign`: what stands before the size of an ask."""
+    texts: list[str] = []
+    for bid, ask in zip_longest(bids, asks):
+        if bid is not None:
+            texts += bid
+        if ask is not None:
+            texts += ask[0], ask_sign + ask[1]
+    unsigned = crc32(":".join(texts).encode())
+    return unsigned - 2**32 if unsigned >= 2**31 else unsigned
 
-    window = 25
-    ask_sign = ""
-    """What stands before the size of an ask."""
+
+class BitfinexChecksum:
+    """`interleaved`; sizes of asks are negative, as on the wire."""
+
+    window = INTERLEAVED_WINDOW
 
     @staticmethod
     def fragment(price: str, size: str) -> str:
@@ -63,17 +80,4 @@ class InterleavedChecksum:
 
     def value(self, bids: RankedSide, asks: RankedSide) -> int:
         bids.dirty = asks.dirty = False
-        texts: list[str] = []
-        for bid, ask in zip_longest(bids.top(self.window), asks.top(self.window)):
-            if bid is not None:
-                texts += bid
-            if ask is not None:
-                texts += ask[0], self.ask_sign + ask[1]
-        unsigned = crc32(":".join(texts).encode())
-        return unsigned - 2**32 if unsigned >= 2**31 else unsigned
-
-
-class BitfinexChecksum(InterleavedChecksum):
-    """Sizes of asks are negative, as on the wire."""
-
-    ask_sign = "-"
+        return interleaved(bids.top(self.window), asks.top(self.window), ask_sign="-")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from level4.book.batch import BatchSide
-from level4.book.checksum import Checksum
+from level4.book.checksum import INTERLEAVED_WINDOW, Checksum, TopChecksum
 from level4.book.ranked import RankedSide
 from level4.book.side import Side
 from level4.model import Level, Row, RowChange
@@ -113,14 +113,15 @@ def _differ(one: str, other: str) -> bool:
 
 
 class BatchBook(OrderBook):
-    """For frames of many levels; knows no checksum."""
+    """For frames of many levels. A checksum costs it as much as several frames: for protocols that seldom send one."""
 
     bids: BatchSide
     asks: BatchSide
 
-    def __init__(self) -> None:
+    def __init__(self, checksum: TopChecksum | None = None) -> None:
         super().__init__()
         self.bids, self.asks = BatchSide(+1), BatchSide(-1)
+        self._checksum = checksum
 
     def changes(self) -> int:
         bids, asks = self.bids, self.asks
@@ -138,7 +139,10 @@ class BatchBook(OrderBook):
         return self._compare(bid or "", bids.d[bid] if bid else "", ask or "", asks.d[ask] if ask else "")
 
     def verify(self, checksum: int) -> bool:
-        raise NotImplementedError("a book without a checksum rule was asked to verify one")
+        if self._checksum is None:
+            raise NotImplementedError("a book without a checksum rule was asked to verify one")
+        tops = self.bids.top(INTERLEAVED_WINDOW), self.asks.top(INTERLEAVED_WINDOW)
+        return self._checksum(*tops) == checksum
 
 
 class RankedBook(OrderBook):

@@ -107,3 +107,24 @@ def bybit(at: int, first: int | None, last: int | None, previous: int | None) ->
     At 24641: 24642 follows. At 0: 17 follows.
     """
     return Verdict.APPLY if at == 0 and last is not None else next_or_old(at, first, last, previous)
+
+
+def okx(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
+    """OKX `books`: `prevSeqId` is the last `seqId` (documented, 2026-02). `seqId` may stay (keep-alive) or fall (reset
+    by maintenance). Frames of 2022 have no numbers, and prove themselves by checksum.
+
+    At 450001: (450001, 450019), (450001, 450001) and (450001, 3) follow; (450002, 450019) is a gap.
+    """
+    return Verdict.APPLY if previous is None or previous == at else Verdict.GAP
+
+
+def okx_joins(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
+    """The first update after a REST book on OKX: `prevSeqId <= seqId of the book < seqId` (announced 2026-02).
+
+    Book at 450010: (450001, 450010) is contained, (450001, 450019) joins, (450019, 450030) shows a book too old.
+    """
+    if last is None or previous is None:
+        raise ValueError("expected the numbers seqId and prevSeqId")
+    if last <= at:
+        return Verdict.OLD
+    return Verdict.APPLY if previous <= at else Verdict.GAP

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from level4.book.checksum import Checksum, KrakenChecksum
+from level4.book.checksum import Checksum, KrakenChecksum, TopChecksum
 from level4.book.named import NamedBook
 from level4.book.orderbook import BatchBook, OrderBook, RankedBook
 
@@ -54,12 +54,14 @@ class Sync:
     connection_sequence: bool = False
     named_rows: bool = False
     """Rows have ids, and a change need not tell the price."""
+    seldom_checksum: TopChecksum | None = None
+    """A checksum that is hardly ever sent: no reason to keep the book in a shape made for it."""
 
     def book(self) -> OrderBook:
         """An empty book of the shape that serves this policy best."""
         if self.named_rows:
             return NamedBook()
-        return BatchBook() if self.checksum is None else RankedBook(self.checksum())
+        return BatchBook(self.seldom_checksum) if self.checksum is None else RankedBook(self.checksum())
 
 
 def seeded_in_stream(
@@ -68,10 +70,15 @@ def seeded_in_stream(
     checksum: Callable[[], Checksum] | None = None,
     connection_sequence: bool = False,
     named_rows: bool = False,
+    seldom_checksum: TopChecksum | None = None,
 ) -> Sync:
     """The exchange sends the snapshot in the stream, before the updates."""
     return Sync(
-        follows=follows, checksum=checksum, connection_sequence=connection_sequence, named_rows=named_rows
+        follows=follows,
+        checksum=checksum,
+        connection_sequence=connection_sequence,
+        named_rows=named_rows,
+        seldom_checksum=seldom_checksum,
     )
 
 

@@ -10,17 +10,21 @@ from typing import Final
 from level4.exchanges.binance import BinanceSpot
 from level4.exchanges.binance_derivatives import BinanceCoinm, BinanceOptions, BinanceUsdm
 from level4.exchanges.bitfinex import Bitfinex
+from level4.exchanges.bitflyer import Bitflyer
 from level4.exchanges.bitmex import Bitmex
 from level4.exchanges.bitstamp import BitstampDiff, BitstampTop
 from level4.exchanges.bybit import BybitInverse, BybitLinear, BybitOption, BybitSpot, BybitV5
 from level4.exchanges.coinbase import CoinbaseExchange
 from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
 from level4.exchanges.deribit import Deribit
+from level4.exchanges.gemini import Gemini
+from level4.exchanges.gemini_v2 import GeminiV2
 from level4.exchanges.hitbtc import Hitbtc
 from level4.exchanges.hitbtc_v2 import HitbtcV2
 from level4.exchanges.kraken import KrakenSpotV2
 from level4.exchanges.kraken_futures import KrakenFuturesV1
 from level4.exchanges.kraken_v1 import KrakenSpotV1
+from level4.exchanges.okx import Okx, OkxRest
 from level4.exchanges.poloniex import Poloniex
 from level4.exchanges.scheme import Scheme
 from level4.model import ConfigError, MarketType
@@ -35,6 +39,7 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         BinanceSpot,
         BinanceUsdm,
         Bitfinex,
+        Bitflyer,
         Bitmex,
         BitstampDiff,
         BitstampTop,
@@ -46,11 +51,15 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         CoinbaseAdvanced,
         CoinbaseExchange,
         Deribit,
+        Gemini,
+        GeminiV2,
         Hitbtc,
         HitbtcV2,
         KrakenFuturesV1,
         KrakenSpotV1,
         KrakenSpotV2,
+        Okx,
+        OkxRest,
         Poloniex,
     )
 }
@@ -76,6 +85,8 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
         Venue("BINANCE", MarketType.OPTION, BinanceOptions, BinanceOptions),
         Venue("BITFINEX", MarketType.SPOT, Bitfinex, Bitfinex),
         Venue("BITFINEX", MarketType.PERP, Bitfinex, Bitfinex),
+        Venue("BITFLYER", MarketType.SPOT, Bitflyer, Bitflyer),
+        Venue("BITFLYER", MarketType.PERP, Bitflyer, Bitflyer),
         Venue("BITMEX", MarketType.SPOT, Bitmex, Bitmex),
         Venue("BITMEX", MarketType.PERP, Bitmex, Bitmex),
         Venue("BITMEX", MarketType.FUTURE, Bitmex, Bitmex),
@@ -92,12 +103,18 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
         Venue("DERIBIT", MarketType.FUTURE, Deribit, Deribit),
         Venue("DERIBIT", MarketType.INVERSE, Deribit, Deribit),
         Venue("DERIBIT", MarketType.OPTION, Deribit, Deribit),
+        Venue("GEMINI", MarketType.SPOT, Gemini, Gemini),
         Venue("HITBTC", MarketType.SPOT, Hitbtc, Hitbtc),
         Venue("HITBTC", MarketType.PERP, Hitbtc, Hitbtc),
         Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
         Venue("KRAKEN", MarketType.PERP, KrakenFuturesV1, KrakenFuturesV1),
         Venue("KRAKEN", MarketType.FUTURE, KrakenFuturesV1, KrakenFuturesV1),
         Venue("KRAKEN", MarketType.INVERSE, KrakenFuturesV1, KrakenFuturesV1),
+        Venue("OKX", MarketType.SPOT, Okx, Okx),
+        Venue("OKX", MarketType.PERP, Okx, Okx),
+        Venue("OKX", MarketType.FUTURE, Okx, Okx),
+        Venue("OKX", MarketType.INVERSE, Okx, Okx),
+        Venue("OKX", MarketType.OPTION, Okx, Okx),
         Venue("POLONIEX", MarketType.SPOT, Poloniex, Poloniex),
     )
 }

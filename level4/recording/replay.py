@@ -120,6 +120,8 @@ class RecordedConnection(dict[str, MarketSink]):
             self._handle(recorded.frame())
         elif recorded.k == "http":
             self._handle_response(recorded)
+        elif recorded.k == "send":
+            self._scheme.sent(recorded.d, recorded.t)
         for market in self._touched:
             market.settle(recorded.t, 0.0)
         self._touched.clear()
