@@ -22,6 +22,7 @@ FORBIDDEN_MODULES = {
 FORBIDDEN_CALLS = {"open", "input", "print", "exec", "eval", "__import__", "breakpoint"}
 FORBIDDEN_METHODS = {"now", "utcnow", "today"}
 """Of datetime and date, under whatever name they were imported. Parsing a date is pure, asking for today is not."""
+# A `__main__.py` is a command of its own that calls the pure room with what the room must not fetch itself.
 TYPES_ONLY = {"random"}
 """May be imported under TYPE_CHECKING: a function may take a random source as its argument."""
 
@@ -75,7 +76,7 @@ def _root(node: ast.expr) -> str:
 
 
 def test_pure_rooms_are_pure() -> None:
-    files = [path for room in PURE for path in sorted((PACKAGE / room).rglob("*.py"))]
+    files = [path for room in PURE for path in sorted((PACKAGE / room).rglob("*.py")) if path.name != "__main__.py"]
     assert len(files) > 5
     wrong = [
         f"{path.relative_to(PACKAGE)}: {violation}"

@@ -1,0 +1,117 @@
+"""Getting in, and finding back: seeds and remembered members are tried for ever.
+
+A newcomer asks seeds until one welcomes it. An active member goes on: now and then it asks one address, at random, of
+the seeds and of the members that died, unless a live member has it. So two halves of a healed partition always find
+each other, however long it lasted. A contact carries the full record of who asks; the answer starts a comparison of
+views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from level4.swim.antientropy import AntiEntropy
+from level4.swim.core import Core, accusation
+from level4.swim.identity import Identity, Phase
+from level4.swim.member import Address, Member, State
+from level4.swim.messages import Contact, Heard, Held, Welcome, encode
+from level4.swim.reading import address as packed
+from level4.swim.rumours import Rumours
+
+AT_ONCE: Final = 3
+"""Addresses that are tried together while nobody is known."""
+HELLO_SECONDS: Final = 0.05
+"""Least time between contacts that hellos cause."""
+MAX_SEEDS: Final = 1024
+
+
+class Contacts:
+    def __init__(self, core: Core, identity: Identity, rumours: Rumours, antientropy: AntiEntropy) -> None:
+        self._core = core
+        self._identity = identity
+        self._rumours = rumours
+        self._antientropy = antientropy
+        self._seeds: list[Address] = []
+        self._gate: Address | None = None
+        """Who said last that the name is held."""
+        self._hello_at = float("-inf")
+
+    def set_seeds(self, seeds: Iterable[Address]) -> None:
+        """Addresses to be tried for ever. Raises ValueError for one that is no IP address and port."""
+        chosen = list(dict.fromkeys(seeds))[:MAX_SEEDS]
+        for seed in chosen:
+            packed(seed)
+        self._seeds = chosen
+
+    def tick(self, now: float) -> None:
+        config, rng = self._core.config, self._core.rng
+        joining = self._identity.phase is Phase.JOINING
+        for address in self._choose(AT_ONCE if joining or not self._core.roster.live else 1):
+            self.contact(address, now)
+        interval = config.probe_interval if joining else config.contact_interval
+        self._core.timers.at(now + interval * (0.5 + rng.random()), self.tick)
+
+    def _choose(self, count: int) -> list[Address]:
+        roster = self._core.roster
+        if not self._seeds and not roster.remembered:
+            return []
+        taken = {member.address for member in roster.members.values() if member.live}
+        taken.add(roster.own.address)
+        free = [address for address in dict.fromkeys([*self._seeds, *roster.remembered]) if address not in taken]
+        return self._core.rng.sample(free, min(count, len(free)))
+
+    def contact(self, address: Address, now: float) -> None:
+        """Ask whoever is at an address to be let in, or to compare views."""
+        if self._identity.phase in (Phase.JOINING, Phase.ACTIVE) and address != self._core.roster.own.address:
+            part = encode(Contact(self._core.roster.own, self._identity.silent))
+            self._core.outlet.send(address, (part,), now, news=False)
+
+    def hello(self, source: Address, now: float) -> None:
+        """Somebody is there. Believed no more than that it is worth asking, and not too often."""
+        if now - self._hello_at < HELLO_SECONDS or source == self._core.roster.own.address:
+            return
+        if all(member.address != source or not member.live for member in self._core.roster.members.values()):
+            self._hello_at = now
+            self.contact(source, now)
+
+    def on_contact(self, contact: Contact, source: Address, now: float) -> None:
+        member, roster = contact.member, self._core.roster
+        held = roster.known(member.name)
+        if held is not None and held.generation == member.generation and held is roster.own:
+            return
+        bears = held is not None and held.live and held.generation < member.generation
+        if held is not None and bears and held.generation not in contact.silent and held.address != member.address:
+            alive = held if held.state == State.ALIVE else held.believed(State.ALIVE)
+            self._core.outlet.send(source, (encode(Held(alive)),), now, news=False)
+            return
+        self._rumours.hear(member, now)
+        parts = [encode(Welcome(roster.own))]
+        held = roster.known(member.name)
+        if held is not None and (held.rank > member.rank or not held.live):
+            parts.append(encode(Heard(held if held.state == State.ALIVE else accusation(held))))
+        opening = self._antientropy.opening()
+        if sum(len(part) for part in parts) + len(opening) <= self._core.outlet.room:
+            parts.append(opening)
+        self._core.outlet.send(source, parts, now, news=False)
+
+    def on_welcome(self, member: Member, now: float) -> None:
+        self._rumours.hear(member, now)
+        if not self._identity.asking:
+            self._identity.activate(now)
+
+    def on_held(self, member: Member, source: Address, now: float) -> None:
+        self._gate = source
+        self._identity.held(member, now)
+
+    def waited_long_enough(self, now: float) -> None:
+        """Nobody has answered: be active alone, unless it is being found out whether the name is free."""
+        if self._identity.asking:
+            self._core.timers.at(now + self._core.config.probe_timeout, self.waited_long_enough)
+        else:
+            self._identity.activate(now)
+
+    def on_silence(self, now: float) -> None:
+        """The holder of this name was silent: ask again to be let in, now knowing that."""
+        if self._identity.phase is Phase.JOINING and self._gate is not None:
+            self.contact(self._gate, now)
