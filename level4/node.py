@@ -52,6 +52,8 @@ STOP_SECONDS: Final = 8.0
 DRAIN_SECONDS: Final = 5.0
 """For what Kafka has not acknowledged yet."""
 RPC_GRACE_SECONDS: Final = 1.0
+KAFKA_SECONDS: Final = 3.0
+"""For Kafka's first answer, before markets that wait for it are worth a warning."""
 MAX_RETRY_SECONDS: Final = 60.0
 
 
@@ -312,6 +314,9 @@ class Node:
             if error is not None:
                 failed.append(error)
 
+        with trio.move_on_after(KAFKA_SECONDS):
+            while self.settings.markets and not self.publisher.ready:
+                await trio.sleep(0.05)
         async with trio.open_nursery() as nursery:
             for request in self.settings.markets:
                 nursery.start_soon(one, request)
