@@ -95,7 +95,7 @@ class Connection:
 
     @property
     def empty(self) -> bool:
-        return not len(self.roster)
+        return len(self.roster) == 0
 
     @property
     def shared(self) -> bool:
@@ -111,10 +111,6 @@ class Connection:
         """Carry it no more: frames that still come for it are dropped and counted."""
         self.roster.detach(subscription)
         self.stats.markets = len(self.roster)
-
-    def reconnect(self, reason: str) -> None:
-        """Leave the present socket and make a new one."""
-        self._end(reason)
 
     def snapshot_path(self, subscription: Subscription) -> str:
         """Path and query of the REST snapshot of one market."""
@@ -134,7 +130,7 @@ class Connection:
         """End the connection for good."""
         self._closing = True
         if self._socket_scope is not None:
-            self._end("no market left")
+            self.leave("no market left")
         else:
             self._run_scope.cancel()
 
@@ -190,7 +186,8 @@ class Connection:
             # The markets must know before the socket is closed politely, which may take a while.
             self._down(self._ended)
 
-    def _end(self, reason: str) -> None:
+    def leave(self, reason: str) -> None:
+        """Give up the present socket, if there is one; the next is made as after any loss."""
         if not self._ended and self._socket_scope is not None:
             self._ended = reason
             self._socket_scope.cancel()
@@ -213,7 +210,7 @@ class Connection:
         try:
             await talk(*args)
         except Disconnected as error:
-            self._end(str(error))
+            self.leave(str(error))
 
     async def _watch(self, silence: float) -> None:
         while True:
@@ -221,14 +218,14 @@ class Connection:
             now = trio.current_time()
             if now - self._heard >= silence:
                 self.stats.silences += 1
-                self._end(f"silence: expected a frame within {silence:g} s, none came")
+                self.leave(f"silence: expected a frame within {silence:g} s, none came")
             elif self._maintenance_since is not None and now - self._maintenance_since >= _MAINTENANCE_SECONDS:
-                self._end(f"maintenance without an end for {_MAINTENANCE_SECONDS:g} s")
+                self.leave(f"maintenance without an end for {_MAINTENANCE_SECONDS:g} s")
 
     async def _retire(self, lifetime: float) -> None:
         # A part of the last percents at random: connections made together should not all leave together.
         await trio.sleep(lifetime * self._random.uniform(0.95, 0.99))
-        self._end(f"planned: the exchange ends every connection after {lifetime:g} s")
+        self.leave(f"planned: the exchange ends every connection after {lifetime:g} s")
 
     # -- speaking -----------------------------------------------------------------------------------------------
 
@@ -374,7 +371,7 @@ class Connection:
         if worth_logging(self.stats.notices.add(notice)):
             self._log.info("notice of the exchange", notice=str(notice), text=text)
         if notice is Notice.RECONNECT:
-            self._end(f"the exchange asks to reconnect: {text}")
+            self.leave(f"the exchange asks to reconnect: {text}")
         elif notice is Notice.MAINTENANCE:
             self._maintenance_since = self._now
             for each in self.roster:
@@ -396,7 +393,7 @@ class Connection:
         reason = f"sequence of the connection: expected {expected}, got {number}"
         books = [each for each in self.roster if Channel.BOOK in each.channels]
         self._gap(books, reason)
-        self._end(reason)
+        self.leave(reason)
 
 
 def _short(error: BaseException) -> str:

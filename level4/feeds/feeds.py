@@ -11,7 +11,7 @@ leaves `run` is a cancellation or a bug in this module.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, Protocol
@@ -126,7 +126,7 @@ class Feeds:
             for scheme, channels, symbol in _plan(venue, instrument.native_symbol, trades_symbol, self._address):
                 self._attach(feed, scheme, channels, symbol)
             self._feeds[request.id] = feed
-            self._nursery.start_soon(feed.run)
+            self._nursery.start_soon(_contained, feed.run)
         finally:
             self._starting.discard(request.id)
         log.info("market started", market=str(request), symbol=instrument.native_symbol, term=term)
@@ -247,7 +247,7 @@ class Feeds:
             capacity=capacity,
         )
         there.append(connection)
-        self._nursery.start_soon(connection.run)
+        self._nursery.start_soon(_contained, connection.run)
         return connection
 
     def _attempts(self, scheme: type[Scheme]) -> TokenBucket:
@@ -269,7 +269,7 @@ class Feeds:
         """A new connection for one market: by itself where that helps, else with all who share the old one."""
         old = route.connection
         if old.scheme_type.sync.connection_sequence or not old.shared:
-            old.reconnect(reason)
+            old.leave(reason)
             return
         subscription = route.subscription
         old.detach(subscription)
@@ -278,6 +278,14 @@ class Feeds:
             subscription.call(feed.market.disconnected, channel, reason, now_ns, now)
         route.connection = self._connection(old.scheme_type, old.address, subscription.symbol, but_not=old)
         route.connection.attach(subscription)
+
+
+async def _contained(task: Callable[[], Awaitable[None]]) -> None:
+    """Each task handles its own bugs; one that shows only while it ends must not end the others."""
+    try:
+        await task()
+    except Exception:
+        log.exception("bug in a task of the feeds while it ended")
 
 
 def _other_list(book: type[Scheme], trades: type[Scheme]) -> bool:

@@ -1,9 +1,9 @@
 """Which instruments an exchange lists: fetched once, kept, and matched against what a user asked for.
 
 A request is resolved by the fields of the exchange's own list (base, quote, type), never by building or splitting a
-symbol. One fetch serves all who wait for it. A list that is older than `fresh_seconds` is fetched again before a
-request is refused as unknown (new listings), and used as it is otherwise. With a cache directory the last bodies
-survive on disk and stand in while the exchange is away.
+symbol. One fetch serves all who wait for it. A list is kept for an hour, but one that is older than `fresh_seconds`
+is fetched again before a request is refused as unknown (new listings). While the exchange is away the last list goes
+on being used, and with a cache directory its bodies survive on disk for the next start.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from level4.model import ConfigError, ExchangeError, Instrument, Level4Error, Ma
 
 log = structlog.get_logger(__name__)
 
+_KEPT_SECONDS = 3600.0
+_PAUSE_SECONDS = 60.0
+"""After a renewal that failed, the list at hand is used for so long before the exchange is asked again."""
 _LIST_WEIGHT = 20
 """Weight of one request for a list: the dearest known (Binance exchangeInfo, 2026-11)."""
 
@@ -53,28 +56,34 @@ class Instruments:
         self._cache_dir = cache_dir
         self._fresh_seconds = fresh_seconds
         self._lists: dict[str, InstrumentList] = {}
+        self._failed: dict[str, float] = {}
+        """When a list could not be renewed."""
         self._locks: dict[str, trio.Lock] = {}
 
-    async def listed(self, scheme: type[Scheme], max_age: float | None = None) -> tuple[Instrument, ...]:
-        """All instruments of a protocol; one not older than `max_age` seconds if the exchange answers.
+    async def listed(self, scheme: type[Scheme], max_age: float = _KEPT_SECONDS) -> tuple[Instrument, ...]:
+        """All instruments of a protocol; not older than `max_age` seconds if the exchange answers.
 
         Raises UnavailableError or ExchangeError when the exchange does not answer and nothing is known.
         """
         protocol = scheme.protocol
         async with self._locks.setdefault(protocol, trio.Lock()):
             known = self._lists.get(protocol)
-            if known is not None and (max_age is None or trio.current_time() - known.fetched <= max_age):
+            now = trio.current_time()
+            if known is not None and (
+                now - known.fetched <= max_age or now - self._failed.get(protocol, -_PAUSE_SECONDS) < _PAUSE_SECONDS
+            ):
                 return known.instruments
             try:
                 bodies = await self._fetch(scheme)
                 instruments = _parse(scheme, bodies)
             except Level4Error as error:
-                fallback = known or await self._load(scheme)
-                if fallback is None:
+                known = known or await self._load(scheme)
+                if known is None:
                     raise
                 log.warning("instrument list not renewed, the last one is used", protocol=protocol, error=str(error))
-                self._lists[protocol] = fallback
-                return fallback.instruments
+                self._failed[protocol] = trio.current_time()
+                self._lists[protocol] = known
+                return known.instruments
             self._lists[protocol] = InstrumentList(instruments, trio.current_time())
             await self._save(scheme, bodies)
             return instruments

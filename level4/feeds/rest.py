@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -76,7 +76,7 @@ class Rest:
         self,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        verify: Any = True,
+        ssl_context: ssl.SSLContext | None = None,
         seconds: float = 30.0,
         per_host: int = 4,
         body_bytes: int = _BODY_BYTES,
@@ -85,7 +85,7 @@ class Rest:
         self.stats = RestStats()
         self._make: Callable[[], httpx.AsyncClient] = lambda: httpx.AsyncClient(
             transport=transport,
-            verify=verify,
+            verify=httpx.create_ssl_context() if ssl_context is None else ssl_context,
             timeout=httpx.Timeout(seconds, connect=10.0),
             follow_redirects=True,
             trust_env=False,

@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
+import httpx
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 
@@ -120,7 +121,8 @@ def _refused(error: BaseException) -> Disconnected:
 class TrioWebSockets:
     """WebSockets over TCP or TLS.
 
-    `ssl_context` must check certificates; the default trusts the system's authorities.
+    `ssl_context` must check certificates; the default trusts the authorities that REST trusts (`SSL_CERT_FILE` names
+    others).
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class TrioWebSockets:
         connect_seconds: float = 10.0,
         close_seconds: float = 2.0,
     ) -> None:
-        self._ssl_context = ssl_context if ssl_context is not None else ssl.create_default_context()
+        self._ssl_context = ssl_context if ssl_context is not None else httpx.create_ssl_context()
         self._connect_seconds = connect_seconds
         self._close_seconds = close_seconds
 
