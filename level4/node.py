@@ -315,8 +315,7 @@ class Node:
                 failed.append(error)
 
         with trio.move_on_after(KAFKA_SECONDS):
-            while self.settings.markets and not self.publisher.ready:
-                await trio.sleep(0.05)
+            await self.publisher.first_connected()
         async with trio.open_nursery() as nursery:
             for request in self.settings.markets:
                 nursery.start_soon(one, request)

@@ -102,6 +102,7 @@ class EmbeddedBroker:
             ["/bin/sh", "-c", _SHELL, "level4-broker", *broker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # where the shell would report that it killed the broker
             start_new_session=True,  # an interrupt at the terminal is the parent's to handle: it drains first
         )
         assert self._shell.stdout is not None

@@ -111,6 +111,7 @@ class KafkaPublisher:
         self._wake = trio.Event()
         self._waiting = False
         self._drained: trio.Event | None = None
+        self._first_connected = trio.Event()
         self._connected = False
         self._outage: _Outage | None = None
         self._told = (0, 0, 0)
@@ -139,6 +140,10 @@ class KafkaPublisher:
     def ready(self) -> bool:
         """Whether what is put now is expected to reach Kafka soon."""
         return self._connected and self._outage is None
+
+    async def first_connected(self) -> None:
+        """Wait until Kafka has answered once."""
+        await self._first_connected.wait()
 
     @property
     def remaining(self) -> int:
@@ -212,6 +217,7 @@ class KafkaPublisher:
             else:
                 break
         self._connected = True
+        self._first_connected.set()
         self._progress_at = time.monotonic()
         self._stats.reconnects = self._link.opened - 1
         self._account()
