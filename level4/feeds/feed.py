@@ -133,21 +133,27 @@ class Feed:
         self.market.start(self._wall(), trio.current_time())
 
     def stop(self, reason: str) -> None:
-        """The last word of the market, after its task has ended."""
-        self.market.stop(reason, self._wall(), trio.current_time())
+        """The last word of the market."""
+        try:
+            self.market.stop(reason, self._wall(), trio.current_time())
+        except Exception:
+            self._log.exception("bug in a market as it stopped")
 
     async def run(self) -> None:
         """Supervise the market until `scope` is cancelled."""
         try:
             with self.scope:
+                broken = False
                 while True:
                     since = trio.current_time()
                     try:
+                        if broken:
+                            self._renew()
                         await self._supervise()
                     except Exception as error:
+                        broken = True
                         self._mourn(error)
                     await trio.sleep(self._restarts.next(trio.current_time() - since))
-                    self._renew()
         finally:
             self.done.set()
 

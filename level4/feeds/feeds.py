@@ -121,9 +121,10 @@ class Feeds:
                 trades_symbol = (await self._instruments.resolve(request, venue.trades)).native_symbol
             if self._nursery is None:
                 raise UnavailableError(f"{request}: the feeds of this node do not run; not started")
+            plan = _plan(venue, instrument.native_symbol, trades_symbol, self._address)
             feed = self._make_feed(request, instrument, term, venue)
             feed.start()
-            for scheme, channels, symbol in _plan(venue, instrument.native_symbol, trades_symbol, self._address):
+            for scheme, channels, symbol in plan:
                 self._attach(feed, scheme, channels, symbol)
             self._feeds[request.id] = feed
             self._nursery.start_soon(_contained, feed.run)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import trio
 from fake_exchange import (
+    BOOK,
     SYMBOLS,
     TRADES,
     FakeRestScheme,
@@ -73,6 +74,14 @@ async def test_starting_names_what_is_wrong(autojump_clock: MockClock) -> None:
         with pytest.raises(ConfigError, match="market 5 does not run on this node; it runs \\[1\\]"):
             await r.feeds.stop(5, "test")
         assert [view.request.id for view in r.feeds.markets()] == [1]
+
+
+async def test_a_protocol_without_trades_is_refused_and_leaves_nothing(autojump_clock: MockClock) -> None:
+    async with rig(scheme_with(websocket={BOOK: "wss://ws.fake.example"})) as r:
+        with pytest.raises(ConfigError, match="carries no trades"):
+            await r.feeds.start(request(1), term=7)
+        assert r.published.events == []
+        assert (r.feeds.markets(), r.feeds.connections()) == ([], [])
 
 
 async def test_two_starts_of_one_id_at_once(autojump_clock: MockClock) -> None:
@@ -227,6 +236,13 @@ def _break(market: Market, method: str) -> None:
     setattr(market, method, broken)
 
 
+def _break_class(patch: pytest.MonkeyPatch, method: str) -> None:
+    def broken(*args: Any, **keywords: Any) -> None:
+        raise AssertionError(f"a bug in {method}")
+
+    patch.setattr(Market, method, broken)
+
+
 @pytest.mark.parametrize("method", ["settle", "tick", "connected", "gap"])
 async def test_a_bug_in_one_market_restarts_that_feed(method: str, autojump_clock: MockClock) -> None:
     with capture_logs() as logs:
@@ -275,6 +291,43 @@ async def test_a_market_that_breaks_again_and_again_is_restarted_ever_more_slowl
             restarts = r.feeds.markets()[0].stats.restarts
             assert 8 <= restarts <= 60
             assert r.published.statuses(2).count("gap") == 0
+
+
+async def test_a_new_market_that_cannot_be_made_is_tried_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with capture_logs():
+        async with rig() as r:
+            await r.live(1, 2)
+            market = r.feeds.market(1)
+            assert market is not None
+            _break(market, "tick")
+            with monkeypatch.context() as patch:
+                _break_class(patch, "start")
+                await trio.sleep(15)
+                r.transport.open[0].give(say("nothing"))
+                assert r.feeds.markets()[0].stats.restarts >= 2
+            for _ in range(60):
+                await trio.sleep(1)
+                r.transport.open[0].give(snap("AAA-USD"), say("nothing"))
+                if r.state(1) == "LIVE" and r.feeds.market(1) is not market:
+                    break
+            assert r.state(1) == "LIVE"
+            assert r.published.statuses(2).count("gap") == 0
+
+
+async def test_a_bug_while_stopping_does_not_keep_the_market(autojump_clock: MockClock) -> None:
+    with capture_logs() as logs:
+        async with rig() as r:
+            await r.live(1)
+            market = r.feeds.market(1)
+            assert market is not None
+            _break(market, "stop")
+            await r.feeds.stop(1, "test")
+            assert r.feeds.markets() == []
+            await settled()
+            assert r.transport.open == []
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["bug in a market as it stopped"]
 
 
 # -- the end ----------------------------------------------------------------------------------------------------
