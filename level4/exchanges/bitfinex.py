@@ -52,11 +52,15 @@ _CODES = {
 
 def _text(number: Any) -> str:
     """A number as received: the checksum is made of it."""
-    if type(number) is str:
+    if type(number) is str and number:
         return number
+    return str(_integer(number))
+
+
+def _integer(number: Any) -> int:
     if type(number) is not int:
         raise ValueError(f"expected a number, got {str(number)[:60]!r}")
-    return str(number)
+    return number
 
 
 class Bitfinex(Scheme):
@@ -115,15 +119,15 @@ class Bitfinex(Scheme):
         except ValidationError:
             self._event(frame, markets)
             return
-        if len(data) < 2:
+        if len(data) < 2 + bool(self._flags):
             raise ValueError(f"expected [channel, payload, …], got {data}")
         flags, time = self._flags, None
         if flags & TIMESTAMP:
-            time = data.pop()
+            time = _integer(data.pop())
         if flags & SEQUENCE:
-            markets.sequence(int(data[-1]))
-        name, symbol = self._channels.get(data[0], ("an array of an unknown channel", ""))
-        body = data[1]
+            markets.sequence(_integer(data[-1]))
+        channel, body, *rest = data
+        name, symbol = self._channels.get(_integer(channel), ("an array of an unknown channel", ""))
         if name == "book":
             market = markets[symbol]
             if isinstance(body, list):
@@ -132,21 +136,22 @@ class Bitfinex(Scheme):
                 market.heartbeat()
             elif body == "cs":
                 if flags & CHECKSUM:
-                    market.delta([], [], checksum=int(data[2]), exchange_time=time)
+                    market.delta([], [], checksum=_integer(_columns(rest, 1)[0]), exchange_time=time)
             else:
                 markets.unknown(f"book {body}")
         elif body == "hb":
             pass
         elif name == "trades":
             if body in ("te", "tu"):
-                self._trade(data[0], markets[symbol], data[2])
+                self._trade(channel, markets[symbol], _columns(rest, 1)[0])
             elif not isinstance(body, list):  # a list is history
                 markets.unknown(f"trades {body}")
         else:
             markets.unknown(name)
 
-    def _trade(self, channel: int, market: MarketSink, trade: list[Any]) -> None:
-        number, time, amount, price = trade[:4]
+    def _trade(self, channel: int, market: MarketSink, trade: Any) -> None:
+        number, time, amount, price = _columns(trade, 4)
+        _integer(number)
         known = self._trades[channel]
         if number in known:
             return
@@ -159,8 +164,10 @@ class Bitfinex(Scheme):
     def _event(self, frame: str | bytes, markets: Markets) -> None:
         content = any_json(frame)
         match content:
+            case {"event": "conf", "status": "OK", "flags": int(flags)}:
+                self._flags = flags
             case {"event": "conf"}:
-                self._flags = int(content.get("flags", 0)) if content.get("status") == "OK" else 0
+                self._flags = 0
             case {"event": "subscribed", "chanId": int(number), "channel": str(name)}:
                 symbol = str(content.get("symbol", ""))
                 if name == "trades" or (name == "book" and content.get("prec") != "R0"):
@@ -169,9 +176,9 @@ class Bitfinex(Scheme):
                     name += " of another kind" if name == "book" else ""
                 self._channels[number] = name, symbol
                 self._trades[number] = {}
-            case {"event": "unsubscribed"}:
-                self._channels.pop(content.get("chanId"), None)
-                self._trades.pop(content.get("chanId"), None)
+            case {"event": "unsubscribed", "chanId": int(number)}:
+                self._channels.pop(number, None)
+                self._trades.pop(number, None)
             case {"event": "error", "code": 10301 | 10400}:
                 pass  # subscribed already, or not at all: as wished
             case {"event": "error"}:
@@ -199,10 +206,17 @@ class Bitfinex(Scheme):
         return [instrument for instrument in listed if instrument is not None]
 
 
+def _columns(row: Any, count: int) -> list[Any]:
+    """The first columns of a row: more may be added."""
+    if type(row) is not list or len(row) < count:
+        raise ValueError(f"expected a row of {count} columns, got {str(row)[:60]}")
+    return row[:count]
+
+
 def _apply(market: MarketSink, body: list[Any], time: Any) -> None:
     """One row changes, a list of rows replaces the book."""
     if body and not isinstance(body[0], list):
-        price, count, amount = body[:3]
+        price, count, amount = _columns(body, 3)
         size = _text(amount)
         bid = size[0] != "-"
         level = [(_text(price), (size if bid else size[1:]) if count else "0")]
@@ -210,7 +224,8 @@ def _apply(market: MarketSink, body: list[Any], time: Any) -> None:
         return
     bids: list[Level] = []
     asks: list[Level] = []
-    for price, count, amount, *_ in body:
+    for row in body:
+        price, count, amount = _columns(row, 3)
         size = _text(amount)
         (asks if size[0] == "-" else bids).append((_text(price), size.lstrip("-") if count else "0"))
     market.snapshot(bids, asks, exchange_time=time)

@@ -135,7 +135,21 @@ def test_notices_refusals_and_unknowns() -> None:
     assert markets.unknowns == ["info 7", "auth", "book of another kind", "a message without event"]
 
 
-@pytest.mark.parametrize("frame", ["[5]", "[5,[1,2]]", "[5,[1,1,null]]", '[6,"te",[1,2,3]]', "[5,[[1,1,{}]]]"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "[5]",
+        "[5,[1,2]]",
+        "[5,[1,1,null]]",
+        '[6,"te",[1,2,3]]',
+        "[5,[[1,1,{}]]]",
+        '[6,"te"]',
+        '[6,"te",[{},1,1,1]]',
+        "[[],1]",
+        "[5,[1,1,true]]",
+        '[5,[1,1,""]]',
+    ],
+)
 def test_wrong_shapes_raise(frame: str) -> None:
     with pytest.raises(ValueError, match=r"expected|unpack"):
         after_acks(frame)
