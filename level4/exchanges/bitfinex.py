@@ -79,7 +79,7 @@ class Bitfinex(Scheme):
     limits = Limits(
         markets_per_connection=12,
         symbols_per_message=1,
-        messages_per_second=5.0,
+        messages_per_second=15.0,
         connects=15,
         connects_seconds=60.0,
         silence_seconds=35.0,

@@ -86,7 +86,7 @@ class Bitflyer(Scheme):
     limits = Limits(
         markets_per_connection=20,
         symbols_per_message=1,
-        messages_per_second=5.0,
+        messages_per_second=20.0,
         connects=12,
         connects_seconds=60.0,
         silence_seconds=45.0,

@@ -81,7 +81,7 @@ class BitstampDiff(Scheme):
     limits = Limits(
         markets_per_connection=100,
         symbols_per_message=1,
-        messages_per_second=10.0,
+        messages_per_second=20.0,
         connects=30,
         connects_seconds=60.0,
         silence_seconds=60.0,

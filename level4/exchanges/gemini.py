@@ -76,7 +76,7 @@ class Gemini(Scheme):
     limits = Limits(
         markets_per_connection=50,
         symbols_per_message=1,
-        messages_per_second=10.0,
+        messages_per_second=20.0,
         connects=250,
         connects_seconds=300.0,
         silence_seconds=60.0,

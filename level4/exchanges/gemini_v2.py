@@ -58,7 +58,7 @@ class GeminiV2(Scheme):
     limits = Limits(
         markets_per_connection=50,
         symbols_per_message=1,
-        messages_per_second=5.0,
+        messages_per_second=20.0,
         connects=30,
         connects_seconds=60.0,
         silence_seconds=15.0,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from heard import Heard, heard, sent
+from heard import Heard, heard, listings, sent
 
 from level4.book import BitfinexChecksum, RankedBook
 from level4.exchanges.bitfinex import CHECKSUM, SEQUENCE, TIMESTAMP, Bitfinex
@@ -189,3 +190,12 @@ def test_listed_pairs_by_the_exchanges_map() -> None:
         exchange="BITFINEX", type=MarketType.PERP, symbol="ALGO/USDT:USDT", native_symbol="tALGF0:USTF0", base="ALGO",
         quote="USDT", settle="USDT", lot="0.00000001",
     )  # fmt: skip
+
+
+def test_recorded_pairs(recordings: Path) -> None:
+    spot, _, futures = listings(recordings / "BITFINEX.SPOT")
+    listed = {i.native_symbol: i for i in Bitfinex.parse_instruments([spot, futures, b"[[]]"])}
+    assert listed["tIOTETH"].symbol == "IOTA/ETH"
+    assert listed["tBTCF0:USTF0"].symbol == "BTC/USDT:USDT"
+    assert "tTESTBTC:TESTUSD" not in listed
+    assert len(listed) > 250

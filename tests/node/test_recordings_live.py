@@ -29,7 +29,28 @@ CASES = {
         "COINBASE.SPOT=coinbase.exchange",
     ),
     "binance": ("BINANCE.SPOT", ["ws-1.jsonl.gz"], ["NKN/USDT", "RUNE/EUR"], ""),
+    "bitmex": (
+        "BITMEX.MIXED",
+        ["ws-1.jsonl.gz"],
+        ["PERP:ADA/USDT:BTC", "PERP:EOS/USDT:BTC", "PERP:TRX/USDT:BTC", "INVERSE:BTC/USD:BTC"],
+        "",
+    ),
+    "poloniex": ("POLONIEX.SPOT", ["ws-1.jsonl.gz"], ["BTC/USDT", "BCH/BTC", "USDJ/USDT"], ""),
+    "bitflyer": (
+        "BITFLYER.MIXED",
+        ["ws-1.jsonl.gz"],
+        ["XRP/JPY", "BCH/BTC", "BTC/EUR", "PERP:BTC/JPY:JPY"],
+        "",
+    ),
+    "gemini": (
+        "GEMINI.SPOT",
+        ["ws-1.jsonl.gz"],
+        ["FIL/USD", "GRT/USD", "ETH/EUR", "ZEC/LTC", "LINK/ETH"],
+        "GEMINI.SPOT=gemini.v2",
+    ),
+    "hitbtc": ("HITBTC.SPOT", ["ws-1.jsonl.gz"], ["VET/BTC", "POLY/BTC", "INSUR/BTC"], "HITBTC.SPOT=hitbtc.v2"),
 }
+"""Folder, files, symbols (of spot, or with their type before them), protocols."""
 
 SKIPPED = {
     ("binance", "spread"): 1,
@@ -61,9 +82,13 @@ async def test_a_recording_reaches_kafka_as_it_is_replayed(case: str, recordings
     folder, files, symbols, protocols = CASES[case]
     paths = [recordings / folder / name for name in files]
     expected = facts([replayed.event for replayed in Replay(spread_trigger="size").run(paths)])
-    expected = {key: told for key, told in expected.items() if key[0] in symbols}
     exchange = folder.partition(".")[0]
-    markets = [f"{number}={exchange}:SPOT:{symbol}" for number, symbol in enumerate(symbols, 1)]
+    markets, names = [], set()
+    for number, symbol in enumerate(symbols, 1):
+        kind, name = symbol.split(":", 1) if symbol.startswith(("PERP:", "INVERSE:")) else ("SPOT", symbol)
+        markets.append(f"{number}={exchange}:{kind}:{name.partition(':')[0]}")
+        names.add(name)
+    expected = {key: told for key, told in expected.items() if key[0] in names}
     expected = {key: told[SKIPPED.get((case, key[1]), 0) :] for key, told in expected.items()}
     expected = {key: told for key, told in expected.items() if told}
 
