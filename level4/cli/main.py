@@ -7,15 +7,30 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from level4 import __version__
-from level4.model import ConfigError, Level4Error, UnavailableError
+from level4.model import ConfigError, ExchangeError, Level4Error, UnavailableError
+from level4.rpc.errors import (
+    AlreadyExistsError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    NotFoundError,
+    ResourceExhaustedError,
+)
 
-EXIT_USAGE: Final = 2
-EXIT_UNAVAILABLE: Final = 5
+_EXIT_CODES: Final[tuple[tuple[type[Level4Error], int], ...]] = (
+    (NotFoundError, 3),
+    (AlreadyExistsError, 4),
+    (ResourceExhaustedError, 4),
+    (FailedPreconditionError, 4),
+    (ConfigError, 2),
+    (UnavailableError, 5),
+    (ExchangeError, 5),
+    (DeadlineExceededError, 5),
+)
 
 _COMMANDS: Final = {
     "node": "Run a node: feeds from exchanges, events to Kafka, the control service.",
@@ -45,21 +60,27 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            _fail(error, EXIT_USAGE)
-        except UnavailableError as error:
-            _fail(error, EXIT_UNAVAILABLE)
         except Level4Error as error:
-            _fail(error, 1)
+            _fail(error)
+        except BaseExceptionGroup as group:  # what a nursery makes of an error in one of its tasks
+            expected, others = group.split(Level4Error)
+            if others is not None or expected is None:
+                raise
+            _fail(_first(expected))
         except BrokenPipeError:
             # Whoever read our output has seen enough. Leave stdout closed, so that nothing complains at exit.
             sys.stdout = None
             sys.exit(0)
 
 
-def _fail(error: Level4Error, code: int) -> None:
+def _first(group: BaseExceptionGroup[Level4Error]) -> Level4Error:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _fail(error: Level4Error) -> NoReturn:
     click.echo(f"level4: {error}", err=True)
-    sys.exit(code)
+    sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

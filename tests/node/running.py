@@ -42,18 +42,18 @@ class Rig:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
         """Gather everything that is in Kafka and comes to be there into `events`, in the order read."""
-        options = {"fetch_max_wait_ms": 20}
-        async with (
-            AsyncReader([self.broker.endpoint], start="beginning", options=options) as reader,
-            trio.open_nursery() as nursery,
-        ):
+        reader = AsyncReader(
+            [self.broker.endpoint], start="beginning", patience=START_SECONDS, options={"fetch_max_wait_ms": 20}
+        )
 
-            async def read() -> None:
+        async def read() -> None:
+            async with reader:  # waits until a node has made the topics
                 async for record in reader:
                     self.events.append(record.event)
                     self._changed.set()
                     self._changed = trio.Event()
 
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             yield
             nursery.cancel_scope.cancel()
