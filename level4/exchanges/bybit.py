@@ -22,7 +22,7 @@ from msgspec import Struct, ValidationError
 
 from level4.book import seeded_in_stream
 from level4.book.rules import bybit
-from level4.exchanges.bybit_instruments import instruments
+from level4.exchanges.bybit_instruments import coins, instruments, next_page
 from level4.exchanges.scheme import Channel, Limits, Scheme
 from level4.exchanges.wire import any_json, decoder, message, milliseconds_us
 from level4.model import Instrument, Level, Markets, TakerSide
@@ -165,6 +165,11 @@ class BybitV5(Scheme):
         return [name]
 
     @classmethod
+    def further_instruments(cls, path: str, body: bytes) -> list[str]:
+        following = next_page(path, body)
+        return [following] if following else []
+
+    @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
         return [instrument for body in bodies for instrument in instruments(body)]
 
@@ -190,7 +195,7 @@ class BybitInverse(BybitV5):
 class BybitOption(BybitV5):
     protocol = "bybit.v5.option"
     websocket = dict.fromkeys(Channel, "wss://stream.bybit.com/v5/public/option")
-    instruments_paths = tuple(f"{_INSTRUMENTS}option&limit=1000&baseCoin={coin}" for coin in ("BTC", "ETH", "SOL"))
+    instruments_paths = ("/v5/market/option-base-coins",)
     book_topic = "orderbook.100."
 
     def __init__(self) -> None:
@@ -221,3 +226,13 @@ class BybitOption(BybitV5):
 
     def symbols_of(self, name: str) -> list[str]:
         return [name] if "-" in name else sorted(self._coins.get(name, ()))
+
+    @classmethod
+    def further_instruments(cls, path: str, body: bytes) -> list[str]:
+        if path.startswith(_INSTRUMENTS):
+            return super().further_instruments(path, body)
+        return [f"{_INSTRUMENTS}option&limit=1000&baseCoin={coin}" for coin in coins(body)]
+
+    @classmethod
+    def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
+        return super().parse_instruments(bodies[1:])

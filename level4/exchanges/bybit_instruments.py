@@ -1,7 +1,8 @@
 """Instruments of Bybit v5 (`/v5/market/instruments-info`, 2026-07).
 
-* Every category answers in one shape. At most 1000 rows an answer; spot is not paginated. Options are listed for one
-  base coin a request, and their strikes stand only in their names (`BTC-27MAR26-70000-P-USDT`).
+* Every category answers in one shape. At most 1000 rows an answer, then a cursor to the next page; spot is not
+  paginated. Options are listed for one base coin a request, the coins by `/v5/market/option-base-coins` (2026-09), and
+  strikes stand only in names (`BTC-27MAR26-70000-P-USDT`).
 * `deliveryTime` of a perpetual may be the time of its delisting: the contract type says what is dated.
 * Sizes: base coin; inverse contracts are of 1 USD; an option is on one coin. Option quotes: `USD` with settlement in
   USDC (old family), `USDT` (new).
@@ -10,6 +11,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -40,8 +43,9 @@ class _Listed(Struct, rename="camel"):
     lot_size_filter: _LotSizeFilter = _LotSizeFilter()
 
 
-class _List(Struct, rename={"rows": "list"}):
+class _List(Struct, rename={"rows": "list", "cursor": "nextPageCursor"}):
     rows: list[_Listed] = []
+    cursor: str = ""
 
 
 class _Answer(Struct):
@@ -50,6 +54,33 @@ class _Answer(Struct):
 
 _decode_list: Callable[[bytes], _Answer] = decoder(_Answer)
 _TYPES = {"LinearPerpetual": MarketType.PERP, "LinearFutures": MarketType.FUTURE}
+
+
+class _Coin(Struct, rename="camel"):
+    base_coin: str
+    has_symbol: Any = 1
+
+
+class _Coins(Struct, rename={"rows": "list"}):
+    rows: list[_Coin]
+
+
+class _CoinsAnswer(Struct):
+    result: _Coins
+
+
+_decode_coins: Callable[[bytes], _CoinsAnswer] = decoder(_CoinsAnswer)
+
+
+def coins(body: bytes) -> list[str]:
+    """Base coins that have options now."""
+    return sorted({coin.base_coin for coin in _decode_coins(body).result.rows if str(coin.has_symbol) != "0"})
+
+
+def next_page(path: str, body: bytes) -> str | None:
+    """The path of the page after this one."""
+    cursor = _decode_list(body).result.cursor
+    return f"{path.partition('&cursor=')[0]}&cursor={quote(cursor)}" if cursor else None
 
 
 def instruments(body: bytes) -> list[Instrument]:

@@ -104,6 +104,11 @@ class Scheme:
         return names[0] if names else None
 
     @classmethod
+    def further_instruments(cls, path: str, body: bytes) -> list[str]:
+        """Paths of further lists that an answer points at: its next page, or the lists it is a list of."""
+        return []
+
+    @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        """All instruments in the responses of `instruments_paths`, in that order."""
+        """All instruments in the responses of `instruments_paths`, in that order, and of what those pointed at."""
         raise NotImplementedError

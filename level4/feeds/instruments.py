@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from level4.exchanges.scheme import Scheme
 from level4.feeds.addresses import AddressBook
 from level4.feeds.rest import Rest
 from level4.model import ConfigError, ExchangeError, Instrument, Level4Error, MarketRequest
+from level4.model.decimals import same
 
 log = structlog.get_logger(__name__)
 
 _KEPT_SECONDS = 3600.0
 _PAUSE_SECONDS = 60.0
 """After a renewal that failed, the list at hand is used for so long before the exchange is asked again."""
+_MAX_ANSWERS = 200
 _LIST_WEIGHT = 20
 """Weight of one request for a list: the dearest known (Binance exchangeInfo, 2026-11)."""
 
@@ -111,16 +114,17 @@ class Instruments:
         base = self._addresses.rest(scheme)
         if not base or not scheme.instruments_paths:
             raise ExchangeError(f"protocol {scheme.protocol} names no address for its instrument list")
-        return [
-            await self._rest.get(
+
+        async def get(path: str, number: int) -> bytes:
+            return await self._rest.get(
                 base + path, weight=_LIST_WEIGHT, weight_per_minute=scheme.limits.rest_weight_per_minute
             )
-            for path in scheme.instruments_paths
-        ]
 
-    def _path(self, scheme: type[Scheme], directory: Path, index: int) -> Path:
+        return await _gather(scheme, get)
+
+    def _path(self, scheme: type[Scheme], directory: Path, number: int) -> Path:
         # Another address or path is another list: it must not stand in for this one.
-        address = self._addresses.rest(scheme) + scheme.instruments_paths[index]
+        address = self._addresses.rest(scheme) + " ".join(scheme.instruments_paths) + f" {number}"
         return directory / f"{scheme.protocol}.{hashlib.sha256(address.encode()).hexdigest()[:16]}.instruments"
 
     async def _save(self, scheme: type[Scheme], bodies: Sequence[bytes]) -> None:
@@ -129,8 +133,8 @@ class Instruments:
         try:
             directory = trio.Path(self._cache_dir)
             await directory.mkdir(parents=True, exist_ok=True)
-            for index, body in enumerate(bodies):
-                path = trio.Path(self._path(scheme, self._cache_dir, index))
+            for number, body in enumerate(bodies):
+                path = trio.Path(self._path(scheme, self._cache_dir, number))
                 fresh = path.with_name(path.name + ".new")
                 await fresh.write_bytes(body)
                 await fresh.replace(path)
@@ -138,13 +142,15 @@ class Instruments:
             log.warning("instrument list not written to the cache", protocol=scheme.protocol, error=str(error))
 
     async def _load(self, scheme: type[Scheme]) -> InstrumentList | None:
-        if self._cache_dir is None or not scheme.instruments_paths:
+        directory = self._cache_dir
+        if directory is None or not scheme.instruments_paths:
             return None
+
+        async def get(path: str, number: int) -> bytes:
+            return await trio.Path(self._path(scheme, directory, number)).read_bytes()
+
         try:
-            bodies = [
-                await trio.Path(self._path(scheme, self._cache_dir, index)).read_bytes()
-                for index in range(len(scheme.instruments_paths))
-            ]
+            bodies = await _gather(scheme, get)
             return InstrumentList(_parse(scheme, bodies), float("-inf"))
         except FileNotFoundError:
             return None
@@ -153,15 +159,35 @@ class Instruments:
             return None
 
 
+async def _gather(scheme: type[Scheme], get: Callable[[str, int], Awaitable[bytes]]) -> list[bytes]:
+    """All answers of which a list consists, one after the other: the paths that the scheme names, and those to which
+    answers point."""
+    paths, bodies = deque(scheme.instruments_paths), list[bytes]()
+    while paths:
+        if len(bodies) >= _MAX_ANSWERS:
+            raise ExchangeError(f"instrument list of {scheme.protocol}: expected at most {_MAX_ANSWERS} answers")
+        path = paths.popleft()
+        bodies.append(await get(path, len(bodies)))
+        try:
+            paths.extend(scheme.further_instruments(path, bodies[-1]))
+        except Exception as error:
+            raise _malformed(scheme, error) from error
+    return bodies
+
+
+def _malformed(scheme: type[Scheme], error: Exception) -> ExchangeError:
+    """Whatever is wrong with a body from outside, it is the list that failed, not the process."""
+    return ExchangeError(
+        f"instrument list of {scheme.protocol}: expected the documented form, "
+        f"got {type(error).__name__}: {str(error)[:200]}"
+    )
+
+
 def _parse(scheme: type[Scheme], bodies: Sequence[bytes]) -> tuple[Instrument, ...]:
     try:
         return tuple(scheme.parse_instruments(bodies))
     except Exception as error:
-        # Whatever is wrong with a body from outside, it is the list that failed, not the process.
-        raise ExchangeError(
-            f"instrument list of {scheme.protocol}: expected the documented form, "
-            f"got {type(error).__name__}: {str(error)[:200]}"
-        ) from error
+        raise _malformed(scheme, error) from error
 
 
 def _matching(request: MarketRequest, instruments: Sequence[Instrument]) -> list[Instrument]:
@@ -170,8 +196,15 @@ def _matching(request: MarketRequest, instruments: Sequence[Instrument]) -> list
     found = [
         i for i in instruments if i.base == request.base and i.quote == request.quote and i.type == request.type
     ]
-    perpetual = [i for i in found if i.expiry is None] or found
-    return [i for i in perpetual if i.settle == request.quote] or perpetual
+    if request.expiry is None:
+        found = [i for i in found if i.expiry is None] or found
+    else:
+        found = [i for i in found if i.expiry == request.expiry]
+    if request.strike is not None:
+        found = [i for i in found if i.strike is not None and same(i.strike, request.strike)]
+    if request.right is not None:
+        found = [i for i in found if i.right == request.right]
+    return [i for i in found if i.settle == request.quote] or found
 
 
 def _unknown(request: MarketRequest, instruments: Sequence[Instrument]) -> ConfigError:

@@ -179,13 +179,29 @@ def test_instruments_of_all_categories() -> None:
         "lotSizeFilter": {"qtyStep": "0.01"},
     }  # fmt: skip
     nothing = json.dumps({"retCode": 10001, "retMsg": "no such coin", "result": {}}).encode()
-    assert BybitOption.parse_instruments([listing(option), nothing, listing()]) == [
+    coins = b'{"result":{"list":[{"baseCoin":"BTC"}]}}'
+    assert BybitOption.parse_instruments([coins, listing(option), nothing, listing()]) == [
         Instrument(
             exchange="BYBIT", type=MarketType.OPTION, symbol="BTC/USDT:USDT-260327-70000-P", native_symbol=PUT,
             base="BTC", quote="USDT", settle="USDT", expiry="2026-03-27", strike="70000", right="P", tick="5",
             lot="0.01",
         )
     ]  # fmt: skip
+
+
+def test_a_list_may_have_pages_and_options_are_listed_by_coin() -> None:
+    (path,) = BybitLinear.instruments_paths
+    page = json.dumps({"result": {"list": [], "nextPageCursor": "first=A&last=B"}}).encode()
+    (second,) = BybitLinear.further_instruments(path, page)
+    assert second == f"{path}&cursor=first%3DA%26last%3DB"
+    assert BybitLinear.further_instruments(second, page) == [second]
+    assert BybitLinear.further_instruments(second, listing()) == []
+
+    rows = [{"baseCoin": coin, "hasSymbol": has} for coin, has in (("XRP", 1), ("BTC", 1), ("NVDA", 0))]
+    (path,) = BybitOption.instruments_paths
+    lists = BybitOption.further_instruments(path, json.dumps({"result": {"list": rows}}).encode())
+    assert [each.rpartition("=")[2] for each in lists] == ["BTC", "XRP"]
+    assert BybitOption.further_instruments(lists[0], page) == [f"{lists[0]}&cursor=first%3DA%26last%3DB"]
 
 
 def test_the_translation_without_an_address_serves_recordings_only() -> None:
