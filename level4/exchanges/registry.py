@@ -14,6 +14,7 @@ from level4.exchanges.bitflyer import Bitflyer
 from level4.exchanges.bitmex import Bitmex
 from level4.exchanges.bitstamp import BitstampDiff, BitstampTop
 from level4.exchanges.bybit import BybitInverse, BybitLinear, BybitOption, BybitSpot, BybitV5
+from level4.exchanges.bybit_v2 import BybitV2
 from level4.exchanges.coinbase import CoinbaseExchange
 from level4.exchanges.coinbase_advanced import CoinbaseAdvanced
 from level4.exchanges.deribit import Deribit
@@ -47,6 +48,7 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         BybitLinear,
         BybitOption,
         BybitSpot,
+        BybitV2,
         BybitV5,
         CoinbaseAdvanced,
         CoinbaseExchange,

@@ -120,7 +120,7 @@ class Recording:
                 return []
             # A list that is fetched whole today may have been recorded in parts.
             wanted += [body for query, body in there if query == asked.query] or [body for _, body in there]
-        return scheme.parse_instruments(wanted)
+        return scheme.parse_instruments(wanted) if wanted else []
 
 
 def _lines(path: Path) -> Iterator[bytes]:
