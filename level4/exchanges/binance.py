@@ -9,6 +9,8 @@ rest-api, 2026-07; also Binance.US).
   unknown until they change.
 * Trades: `@trade`, one event per match, ids contiguous; `m` true: the buyer was the maker, so the taker sold.
   `aggTrade` is decoded as well. An `X` other than `MARKET` (insurance fund and the like) is not published.
+* Nothing comes for an idle market, and the server's pings are no messages: ping frames of our own, which are allowed
+  (they count as messages), prove the connection.
 * At most 5 incoming messages a second, 300 connection attempts in 5 minutes, a cut after 24 hours, a ping frame every
   20 s. `serverShutdown` announces a restart. 6000 REST weight a minute for one address.
 """
@@ -129,6 +131,7 @@ class BinanceSpot(Scheme):
     sync = seeded_by_rest(joins=binance_spot, follows=binance_spot)
     contiguous_trade_ids = True
     exchange_us = staticmethod(milliseconds_us)
+    ping_seconds = 25.0
     streams: ClassVar[dict[Channel, str]] = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@trade"}
     """What follows the symbol in a stream's name."""
     depth_path: ClassVar[str] = "/api/v3/depth"
@@ -137,6 +140,9 @@ class BinanceSpot(Scheme):
     def __init__(self) -> None:
         self._id = 0
         self._requested: dict[int, tuple[Sequence[Channel], Sequence[str]]] = {}
+
+    def ping(self) -> str | None:
+        return None
 
     def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         return self._requests("SUBSCRIBE", channels, symbols)

@@ -99,7 +99,6 @@ class BinanceUsdm(BinanceSpot):
         BinanceSpot.limits,
         markets_per_connection=100,
         messages_per_second=5.0,
-        silence_seconds=240.0,
         rest_weight_per_minute=1400,
         snapshot_weight=20,
     )
@@ -146,7 +145,7 @@ class BinanceOptions(BinanceUsdm):
     }
     rest = "https://eapi.binance.com"
     instruments_paths = ("/eapi/v1/exchangeInfo",)
-    limits = replace(BinanceUsdm.limits, silence_seconds=360.0, rest_weight_per_minute=2000)
+    limits = replace(BinanceUsdm.limits, rest_weight_per_minute=2000)
     contiguous_trade_ids = False  # block trades take ids too, and are not published
     streams = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@optionTrade"}
     depth_path = "/eapi/v1/depth"

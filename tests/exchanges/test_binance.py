@@ -63,6 +63,12 @@ def test_the_routes_of_usdm_are_two_connections_and_those_of_options_one() -> No
     assert len(set(BinanceOptions.websocket.values())) == len(set(BinanceCoinm.websocket.values())) == 1
 
 
+def test_ping_frames_prove_connections_of_idle_markets() -> None:
+    for scheme in (BinanceSpot, BinanceUsdm, BinanceCoinm, BinanceOptions):
+        assert scheme().ping() is None
+        assert scheme.ping_seconds is not None
+
+
 def test_futures_diffs_carry_the_number_before() -> None:
     numbers = {"first": 150, "last": 160, "previous": 100, "time": 7}
     expected: Any = ("BTCUSDT", "delta", [("64000.10", "0")], [], numbers)
