@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct, ValidationError
 
@@ -24,6 +24,7 @@ from level4.exchanges.wire import any_json, batches, decoder, iso_us, message, s
 from level4.model import Instrument, Level, Markets, MarketType, Notice, TakerSide
 
 DEPTH = 1000
+CHANNEL_OF = {"book": Channel.BOOK, "trade": Channel.TRADES}
 _MODERN = {"XBT": "BTC", "XDG": "DOGE"}
 
 
@@ -83,6 +84,8 @@ class KrakenSpotV2(Scheme):
     sync = KRAKEN_CHECKSUM
     contiguous_trade_ids = True
     exchange_us = staticmethod(iso_us)
+    asset_class: ClassVar[str | None] = None
+    """What the Unified WebSocket wants named in subscriptions."""
 
     def __init__(self) -> None:
         self._depths: dict[str, int] = {}
@@ -100,6 +103,8 @@ class KrakenSpotV2(Scheme):
                 params: dict[str, Any] = {"channel": "trade", "symbol": batch}
                 if channel is Channel.BOOK:
                     params = {"channel": "book", "symbol": batch, "depth": DEPTH}
+                if self.asset_class is not None:
+                    params["asset_class"] = self.asset_class
                 if method == "subscribe":
                     params["snapshot"] = channel is Channel.BOOK
                 requests.append(message({"method": method, "params": params}))
@@ -146,7 +151,7 @@ class KrakenSpotV2(Scheme):
             case {"method": "subscribe", "success": True, "result": {"channel": str(channel), "symbol": str(symbol)}}:
                 if channel == "book":
                     self._depths[symbol] = int(content["result"].get("depth", 10))
-                markets.subscribed(symbol, channel)
+                markets.subscribed(symbol, CHANNEL_OF.get(channel, channel))
             case {"method": "subscribe", "success": False}:
                 markets.refused(content.get("symbol"), str(content.get("error", "no reason given")))
             case {"method": "unsubscribe"}:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from msgspec import Struct, ValidationError
 
 from level4.book import KRAKEN_CHECKSUM
-from level4.exchanges.kraken import DEPTH, KrakenSpotV2, instruments_v1
+from level4.exchanges.kraken import CHANNEL_OF, DEPTH, KrakenSpotV2, instruments_v1
 from level4.exchanges.scheme import Channel, Scheme
 from level4.exchanges.wire import any_json, batches, decoder, message, seconds_us
 from level4.model import Instrument, Level, Markets, Notice
@@ -144,7 +144,7 @@ class KrakenSpotV1(Scheme):
                 name = content.get("subscription", {}).get("name", "")
                 if name == "trade":
                     self._acked_us[pair] = received_ns // 1000
-                markets.subscribed(pair, name)
+                markets.subscribed(pair, CHANNEL_OF.get(name, name))
             case {"event": "subscriptionStatus", "status": "error"}:
                 markets.refused(content.get("pair"), str(content.get("errorMessage", "no reason given")))
             case {"event": "subscriptionStatus"}:

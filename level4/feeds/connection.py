@@ -351,6 +351,8 @@ class Connection:
         subscription = self.roster.get(symbol)
         if subscription is not None:
             subscription.acknowledged.add(channel)
+            if channel == Channel.BOOK:
+                subscription.confirmed.set()
 
     def on_refused(self, symbol: str | None, reason: str) -> None:
         """One market's subscription was refused; without a symbol, those of all that have no answer yet."""

@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 _LONGEST_SLEEP = 1.0
 """A frame may bring a market's next deadline forward without waking its task; it is seen so late at most."""
 _SHORTEST_SLEEP = 0.01
+_ACK_SECONDS = 2.0
+"""How long a REST snapshot waits for the exchange to acknowledge the subscription: one taken before the stream begins
+could only be thrown away, and costs weight."""
 
 
 @dataclass(eq=False, slots=True)
@@ -200,6 +203,8 @@ class Feed:
             book = self._book_route()
             subscription = book.subscription
             await subscription.ready.wait()
+            with trio.move_on_after(_ACK_SECONDS):
+                await subscription.confirmed.wait()
             self._wishes.wants_snapshot = False
             generation = subscription.generation
             scheme = book.connection.scheme_type

@@ -30,6 +30,8 @@ class Subscription:
     sent: bool = False
     """Something has been sent that an unsubscription must undo."""
     acknowledged: set[str] = field(default_factory=set)
+    confirmed: trio.Event = field(default_factory=trio.Event)
+    """Set when the exchange has acknowledged the book's subscription."""
     ready: trio.Event = field(default_factory=trio.Event)
     """Set while the book is subscribed on the present socket: from here on a REST snapshot is not too early."""
     generation: int = 0
@@ -48,6 +50,8 @@ class Subscription:
         self.acknowledged.discard(Channel.BOOK)
         if self.ready.is_set():
             self.ready = trio.Event()
+        if self.confirmed.is_set():
+            self.confirmed = trio.Event()
         self.generation += 1
 
     def call(self, method: Callable[..., None], *args: Any, **keywords: Any) -> None:

@@ -48,8 +48,10 @@ class Resync:
         self.due = _NEVER
 
     def failed(self, reason: str, now: float) -> None:
-        """The book is wrong. Another try, now or later."""
+        """The book is wrong. Another try, now or later; one that is already to come is not put off."""
         self._forget(now)
+        if not self._awaited and self.due < _NEVER:
+            return
         self._failures += 1
         self._reason = reason
         if self._failures == 1:

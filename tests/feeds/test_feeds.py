@@ -163,8 +163,10 @@ async def test_the_snapshot_is_fetched_after_the_subscription(autojump_clock: Mo
     async with rig(scheme_with(FakeRestScheme, limits=slow), answer=depths) as r:
         depths.before_answer = lambda: r.transport.sockets[0].give(numbered("BBB-USD", "10.7", 99, 101))
         await r.start(1, 2)
+        r.transport.sockets[0].give(say("ack", s="AAA-USD", ch="book"))
+        await settled()
         assert [symbol for _, symbol in depths.asked] == ["AAA-USD"]  # BBB's subscription waits for its turn
-        await trio.sleep(3)
+        await trio.sleep(5)  # no acknowledgement: the snapshot is fetched after a while all the same
         assert [symbol for _, symbol in depths.asked] == ["AAA-USD", "BBB-USD"]
         await settled()
         assert r.state(1) == r.state(2) == "LIVE"
@@ -197,6 +199,8 @@ async def test_a_gap_is_repaired_by_rest_alone(autojump_clock: MockClock) -> Non
     async with rig(FakeRestScheme, answer=depths) as r:
         await r.start(1)
         socket = r.transport.sockets[0]
+        socket.give(say("ack", s="AAA-USD", ch="book"))
+        await settled()
         socket.give(numbered("AAA-USD", "10.1", 101, 102))
         await settled()
         assert r.published.spreads(1)[-1].bid_price == "10.1"

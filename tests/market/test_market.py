@@ -349,3 +349,12 @@ def test_a_repeat_says_what_the_last_record_said() -> None:
     assert isinstance(repeat, Spread)
     assert (repeat.changed, repeat.seq) == ("none", first.seq + 1)
     assert repeat.mid_price == first.mid_price
+
+
+def test_bad_frames_while_a_retry_is_due_do_not_put_it_off() -> None:
+    stage = Stage(KRAKEN_CHECKSUM)
+    stage.begin()
+    for second in range(1, 20):
+        stage.market.gap("bad frame", stage.now_ns, stage.now)
+        stage.pass_time(1)
+        assert len(stage.wishes) >= min(3, 1 + second // 4)
