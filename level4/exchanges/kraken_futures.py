@@ -1,7 +1,6 @@
 """Kraken derivatives, `futures.kraken.com/ws/v1` (docs.kraken.com, futures-websocket, read 2026-11).
 
-**Switched off on 2027-03-01.** The successor, `wss://uws.kraken.com/v2/public`, speaks the v2 messages of spot with
-`asset_class: derivatives`; how it spells symbols and whether its books have checksums is not documented.
+**Switched off on 2027-03-01.** The successor is in `kraken_unified.py`.
 
 * `PF_` perpetual and `FF_` dated are linear, sizes in the base coin; `PI_` perpetual and `FI_` dated are inverse, sizes
   in contracts of 1 USD. Ids say `XBT`, the list's `base` says `BTC`. Lists before 2022 had neither `base` nor `quote`,

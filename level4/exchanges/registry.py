@@ -24,6 +24,7 @@ from level4.exchanges.hitbtc import Hitbtc
 from level4.exchanges.hitbtc_v2 import HitbtcV2
 from level4.exchanges.kraken import KrakenSpotV2
 from level4.exchanges.kraken_futures import KrakenFuturesV1
+from level4.exchanges.kraken_unified import KrakenFuturesV2
 from level4.exchanges.kraken_v1 import KrakenSpotV1
 from level4.exchanges.okx import Okx, OkxRest
 from level4.exchanges.poloniex import Poloniex
@@ -58,6 +59,7 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         Hitbtc,
         HitbtcV2,
         KrakenFuturesV1,
+        KrakenFuturesV2,
         KrakenSpotV1,
         KrakenSpotV2,
         Okx,
