@@ -238,13 +238,11 @@ class Connection:
     async def _ping(self, socket: Socket, pace: TokenBucket) -> None:
         while True:
             await trio.sleep(self.scheme_type.ping_seconds or 0.0)
-            text = self._scheme.ping()
-            if text is None:
-                await pace.take()
-                await socket.ping()
-                self._heard = trio.current_time()
-            else:
+            if (text := self._scheme.ping()) is not None:
                 await self._send(socket, pace, text)
+                continue
+            await socket.ping()
+            self._heard = trio.current_time()
 
     async def _speak(self, socket: Socket, pace: TokenBucket) -> None:
         """Send the greeting, then subscriptions as they are wished for. Goodbyes go first: they make room."""
