@@ -16,8 +16,8 @@ MAX_META_BYTES: Final = 512
 MIN_PACKET_BYTES: Final = 1024
 """The largest record, a sender, a ping and the overhead of a sealed packet fit in it, so no record is ever stuck."""
 MAX_INCARNATION_JUMP: Final = 1 << 40
-"""A rumour further ahead of what is held than this is refused: 35 years of generations. A member can always answer an
-accusation that others would believe, because its answer is one step ahead of it only."""
+"""An accusation further ahead of what is held than this is refused, and a record further ahead than twice this: 35
+years of generations. So a member can always answer an accusation that others would believe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Config:
     """How many members are asked. Three bring a false suspicion at 5 % loss to one in a thousand periods."""
     nack_fraction: float = 0.8
     """Share of the probe timeout after which such a helper says that it got no answer either."""
-    suspicion_mult: float = 3.0
+    suspicion_mult: float = 2.5
     """Shortest suspicion, in periods times log10 of the members."""
     suspicion_max_mult: float = 3.0
     """Longest suspicion (nobody confirms), in shortest ones."""

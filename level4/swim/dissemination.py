@@ -1,8 +1,8 @@
 """Rumours on their way: each is sent a bounded number of times, the least sent first, within a byte budget.
 
-At most one rumour per name is kept: a newer one about the same name takes the place of the older. Bounded by the
-number of members. A rumour that does not fit is left for a packet with more room; records are bounded so that each
-fits into an otherwise empty packet.
+At most one rumour per name is kept: a newer one about the same name takes the place of the older. Beyond the limit, the
+one that was sent most is dropped for a new one. A rumour that does not fit is left for a packet with more room; records
+are bounded so that each fits into an otherwise empty packet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ MISSES_BEFORE_FULL: Final = 4
 
 
 class Dissemination:
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._levels: list[dict[str, bytes]] = []
         """Times sent → name → part. Newest last."""
         self._level_of: dict[str, int] = {}
@@ -22,6 +23,8 @@ class Dissemination:
     def add(self, name: str, part: bytes) -> None:
         """Spread a rumour about `name` from now on, in place of an older one."""
         self.drop(name)
+        if len(self._level_of) >= self.limit:
+            self.drop(next(iter(next(level for level in reversed(self._levels) if level))))
         if not self._levels:
             self._levels.append({})
         self._levels[0][name] = part

@@ -111,7 +111,7 @@ class Membership:
         self.stats = Stats()
         roster = Roster(Member(name, generation, 0, address, meta), rng, config.max_tombstones, config.max_remembered)
         roster.preload(members)
-        queue = Dissemination()
+        queue = Dissemination(config.max_members + config.max_tombstones)
         envelope = Envelope(cluster, secret[:SESSION_BYTES], keyring)
         sessions = Sessions(secret[SESSION_BYTES:], 2 * config.max_members)
         self._core = core = Core(
@@ -161,13 +161,14 @@ class Membership:
         doubt = self._doubt(sender) if sender is not None else []
         for message in messages:
             doubt = self._handle(message, source, doubt, now)
+        if self._identity.phase is not Phase.ACTIVE:
+            return  # above all, a newcomer tells nobody of itself before it knows that its name is free
         if comparing := [message for message in messages if isinstance(message, _COMPARING)]:
             self._antientropy.answer(comparing, source, now)
-        if self._identity.phase is not Phase.ACTIVE:
-            return
         if doubt:
             self._core.outlet.send(source, doubt, now)
-        if sender is not None and sender.name in self._core.roster.members:
+        held = self._core.roster.members.get(sender.name) if sender is not None else None
+        if sender is not None and held is not None and held.generation == sender.generation:
             self._antientropy.noticed(sender.view, source, now)
 
     def _doubt(self, sender: Sender) -> list[bytes]:
@@ -192,7 +193,7 @@ class Membership:
                 if not self._identity.acked(sequence, now):
                     self._prober.acked(sequence, now)
             case Nack(sequence):
-                self._prober.nacked(sequence, source)
+                self._prober.nacked(sequence, source, now)
             case PingRequest():
                 self._prober.help(message, source, now)
             case Contact():
@@ -309,7 +310,6 @@ class Membership:
         self._core.roster.check()
         self._prober.check()
         self._core.outlet.sessions.check()
-        known = len(self._core.roster.members) + 1
-        assert len(self._core.queue) <= known + self.config.max_tombstones
+        assert len(self._core.queue) <= self._core.queue.limit
         assert 0 <= self.health < self.config.health_max
         assert self.phase is not Phase.GONE or self.get_timer() is None

@@ -110,8 +110,9 @@ class Outlet:
         messages = decode(packet.body)
         first = messages[0] if messages else None
         if isinstance(first, Challenge):
-            if mine:
-                self._challenged(first, packet, source, now, known=fresh is not None)
+            if not mine:
+                raise RefusedError(Refusal.UNKNOWN_SESSION)
+            self._challenged(first, packet, source, now, known=fresh is not None)
             return []
         if fresh or messages == [Hello()]:
             return messages

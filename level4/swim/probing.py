@@ -2,8 +2,8 @@
 
 A probe is a ping that only the life that is meant answers. Without an ack in time some others are asked to ping; a
 helper that gets no answer either says so before the period ends (nack), which tells a dead target from a prober that
-hears nothing. Without any ack by the end of the period the target is suspected. An ack counts only for the probe that
-it answers; rumours never prove that anybody lives.
+hears nothing. Without any ack by the end of the period, or by the nack of the last helper, the target is suspected. An
+ack counts only for the probe that it answers; rumours never prove that anybody lives.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Round:
         self.sequence = sequence
         self.acked = False
         self.helpers: set[Address] = set()
-        self.nacks = 0
+        self.nacks: set[Address] = set()
 
 
 class Prober:
@@ -73,7 +73,7 @@ class Prober:
         if probe.acked:
             return
         core.stats.failed_probes += 1
-        core.health.worsen(len(probe.helpers) - min(probe.nacks, len(probe.helpers)) if probe.helpers else 1)
+        core.health.worsen(len(probe.helpers - probe.nacks) if probe.helpers else 1)
         held = core.roster.members.get(probe.target.name)
         if held is not None and held.live and held.generation == probe.target.generation:
             self._rumours.accuse(held, State.SUSPECT, now)
@@ -87,10 +87,14 @@ class Prober:
         elif (relay := self._relays.pop(sequence, None)) is not None:
             self._core.outlet.send(relay[0], (encode(Ack(relay[1])),), now)
 
-    def nacked(self, sequence: int, source: Address) -> None:
+    def nacked(self, sequence: int, source: Address, now: float) -> None:
+        """A helper got no answer so far. When all say so, there is nothing left to wait for."""
         probe = self._round
-        if probe is not None and sequence == probe.sequence and source in probe.helpers:
-            probe.nacks += 1
+        if probe is not None and sequence == probe.sequence and not probe.acked:
+            probe.nacks |= {source} & probe.helpers
+            if self._core.config.lifeguard and probe.nacks == probe.helpers:
+                self._round = None
+                self._conclude(probe, now)
 
     def help(self, request: PingRequest, source: Address, now: float) -> None:
         """Ping for somebody."""

@@ -31,7 +31,7 @@ class Rumours:
             if isinstance(rumour, Member):
                 self._admit(rumour, now)
             return
-        if rumour.rank > held.rank + MAX_INCARNATION_JUMP:
+        if rumour.rank - held.rank > MAX_INCARNATION_JUMP * (2 if isinstance(rumour, Member) else 1):
             self._core.stats.rumours_refused += 1
             return
         verdict = judge(rumour, held)

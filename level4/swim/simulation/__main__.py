@@ -39,6 +39,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--loss", type=float, default=0.0, help="share of datagrams that are lost, 0 to 1")
     parser.add_argument("--kill", type=int, default=0, help="members that die")
     parser.add_argument("--pause", type=numbers(3), help="COUNT,STOPPED,RUNNING: members that stop again and again")
+    parser.add_argument("--block", type=numbers(3), help="COUNT,STOPPED,RUNNING: only their sockets stop")
     parser.add_argument("--partition", type=numbers(3), help="SHARE,START,SECONDS: members that are cut off")
     parser.add_argument("--lifeguard", choices=("on", "off"), default="on")
     parser.add_argument("--sealed", action="store_true", help="with a key")
@@ -50,7 +51,8 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 
 def scenario_of(options: argparse.Namespace) -> Scenario:
-    pauses = options.pause and Pauses(int(options.pause[0]), options.pause[1], options.pause[2])
+    slow = options.pause or options.block
+    pauses = slow and Pauses(int(slow[0]), slow[1], slow[2], blocked=options.pause is None)
     return Scenario(
         nodes=options.nodes,
         seconds=options.seconds,
@@ -74,6 +76,7 @@ def merged(reports: Sequence[Report]) -> Report:
         whole.never_everywhere += report.never_everywhere
         whole.false_deaths += report.false_deaths
         whole.false_deaths_of_healthy += report.false_deaths_of_healthy
+        whole.deaths_of_stopped += report.deaths_of_stopped
         whole.messages_per_period += report.messages_per_period / len(reports)
         whole.bytes_per_period += report.bytes_per_period / len(reports)
         if slowest is not None:

@@ -2,7 +2,9 @@
 
 A datagram takes 0.5 to 2 ms, or is lost. A paused node does nothing, like a stopped process or a blocked event loop:
 what arrives waits in its receive buffer up to a bound, its timers fire late, all at once, before the buffer is read
-(the unkind order). A killed node is silent. Nodes of different sides of a partition do not hear each other.
+(the unkind order). A blocked node runs, but its socket neither sends nor receives until it is unblocked; both
+directions wait, up to the bound (the Lifeguard paper's way to make a member slow). A killed node is silent. Nodes of
+different sides of a partition do not hear each other.
 """
 
 from __future__ import annotations
@@ -23,22 +25,24 @@ if TYPE_CHECKING:
 
 CLUSTER: Final = "simulated"
 FIRST_GENERATION: Final = 1_700_000_000_000
-RECEIVE_BUFFER: Final = 256
-"""Datagrams that wait for a paused node; more are lost, as in a kernel."""
+BUFFER: Final = 256
+"""Datagrams that wait for a paused or blocked node; more are lost, as in a kernel."""
 DELAY_SECONDS: Final = (0.0005, 0.002)
 
 
 class Node:
     """A process with a membership in it."""
 
-    __slots__ = ("address", "buffer", "membership", "paused", "running", "side", "timer")
+    __slots__ = ("address", "blocked", "buffer", "membership", "paused", "running", "side", "timer", "unsent")
 
     def __init__(self, membership: Membership, address: Address) -> None:
         self.membership = membership
         self.address = address
         self.running = True
         self.paused = False
+        self.blocked = False
         self.side = 0
+        self.unsent: list[tuple[bytes, Address]] = []
         self.buffer: list[tuple[bytes, Address]] = []
         self.timer: float | None = None
         """When the next look at its timers is planned."""
@@ -125,9 +129,24 @@ class Network:
         node.paused = False
         if node.running:
             self._tick(node, self.now)
-            for data, source in node.buffer:
-                self._arrive(node, data, source)
-            node.buffer.clear()
+            self._read(node)
+
+    def block(self, node: Node, seconds: float) -> None:
+        node.blocked = True
+        self.at(self.now + seconds, self._unblock, node)
+
+    def _unblock(self, node: Node) -> None:
+        node.blocked = False
+        if node.running:
+            unsent, node.unsent = node.unsent, []
+            for data, destination in unsent:
+                self.send(data, node.address, destination, node.side)
+            self._read(node)
+
+    def _read(self, node: Node) -> None:
+        buffer, node.buffer = node.buffer, []
+        for data, source in buffer:
+            self._arrive(node, data, source)
 
     def divide(self, sides: Iterable[Iterable[Node]]) -> None:
         """Put nodes on sides; the others are on side 0."""
@@ -191,8 +210,8 @@ class Network:
     def _arrive(self, node: Node, data: bytes, source: Address) -> None:
         if not node.running:
             return
-        if node.paused:
-            if len(node.buffer) < RECEIVE_BUFFER:
+        if node.paused or node.blocked:
+            if len(node.buffer) < BUFFER:
                 node.buffer.append((data, source))
             else:
                 self.lost["buffer"] += 1
@@ -211,7 +230,10 @@ class Network:
         """Send what a node has to send, show its events, and plan the next look at its timers."""
         membership = node.membership
         for data, destination in membership.datagrams_to_send(self.now):
-            self.send(data, node.address, destination, node.side)
+            if not node.blocked:
+                self.send(data, node.address, destination, node.side)
+            elif len(node.unsent) < BUFFER:
+                node.unsent.append((data, destination))
         while (event := membership.next_event()) is not None:
             self._watch(self.now, node, event)
             if isinstance(event, Departed):

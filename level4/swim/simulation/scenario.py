@@ -24,6 +24,8 @@ class Pauses:
     count: int
     stopped: float
     running: float
+    blocked: bool = False
+    """Only their sockets stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,11 @@ class Report:
     never_everywhere: int = 0
     """Killed members that some running member did not declare dead by the end."""
     false_deaths: int = 0
-    """Deaths declared of running members that are not cut off, summed over observers."""
+    """Deaths declared of members that run and are not cut off at that time, summed over observers."""
     false_deaths_of_healthy: int = 0
-    """Those of members that are not among the paused ones."""
+    """Those of members that never stopped."""
+    deaths_of_stopped: int = 0
+    """Deaths declared of members while they were stopped: right, as far as anybody can tell."""
     messages_per_period: float = 0.0
     """Datagrams sent by a member in a protocol period, on average."""
     bytes_per_period: float = 0.0
@@ -85,6 +89,7 @@ class Report:
             "never_everywhere": self.never_everywhere,
             "false_deaths": self.false_deaths,
             "false_deaths_of_healthy": self.false_deaths_of_healthy,
+            "deaths_of_stopped": self.deaths_of_stopped,
             "messages_per_period": _rounded(self.messages_per_period),
             "bytes_per_period": _rounded(self.bytes_per_period),
             "converged_after": _rounded(self.converged_after),
@@ -103,15 +108,14 @@ def percentile(values: list[float], share: float) -> float | None:
 class _Observer:
     """Sees all events of a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report) -> None:
         self.killed: dict[str, float] = {}
         self.suspected: dict[str, float] = {}
         self.declared: dict[str, dict[str, float]] = {}
         """Killed member → observer → when."""
-        self.paused: set[str] = set()
+        self.slow: dict[str, Node] = {}
         self.cut = False
-        self.false_deaths = 0
-        self.false_deaths_of_healthy = 0
+        self.report = report
 
     def __call__(self, now: float, node: Node, event: Event) -> None:
         if not isinstance(event, MemberEvent):
@@ -123,13 +127,18 @@ class _Observer:
             elif event.change is Change.DEAD:
                 self.declared.setdefault(name, {})[node.membership.own.name] = now
         elif event.change is Change.DEAD and not self.cut:
-            self.false_deaths += 1
-            self.false_deaths_of_healthy += name not in self.paused
+            slow = self.slow.get(name)
+            if slow is not None and (slow.paused or slow.blocked):
+                self.report.deaths_of_stopped += 1
+            else:
+                self.report.false_deaths += 1
+                self.report.false_deaths_of_healthy += slow is None
 
 
 def run(scenario: Scenario, make_random: Callable[[str], Random]) -> Report:
     """Play a scenario. `make_random` gives a random source for a text, always the same for the same."""
-    observer = _Observer()
+    report = Report(scenario.nodes, scenario.seconds)
+    observer = _Observer(report)
     keyring = Keyring([make_random("key").randbytes(32)]) if scenario.sealed else None
     network = Network(
         make_random,
@@ -142,7 +151,6 @@ def run(scenario: Scenario, make_random: Callable[[str], Random]) -> Report:
     nodes = network.grown(scenario.nodes)
     rng = make_random("scenario")
     changing = _plan(scenario, network, nodes, observer, rng)
-    report = Report(scenario.nodes, scenario.seconds)
     network.run(changing)
     if network.run_until(network.agreed, scenario.seconds):
         report.converged_after = network.now - changing
@@ -165,11 +173,12 @@ def _plan(scenario: Scenario, network: Network, nodes: list[Node], observer: _Ob
         network.at(when, die, victim)
         last = max(last, when)
     if (pauses := scenario.pauses) is not None:
-        observer.paused = {node.membership.own.name for node in chosen[scenario.kill :]}
+        observer.slow = {node.membership.own.name: node for node in chosen[scenario.kill :]}
+        stop = network.block if pauses.blocked else network.pause
         for node in chosen[scenario.kill :]:
             when = 5.0 + rng.random() * pauses.running
             while when + pauses.stopped < scenario.seconds:
-                network.at(when, network.pause, node, pauses.stopped)
+                network.at(when, stop, node, pauses.stopped)
                 when += pauses.stopped + pauses.running
     if (partition := scenario.partition) is not None:
         cut = rng.sample(nodes, round(partition.share * len(nodes)))
@@ -194,8 +203,6 @@ def _measure(report: Report, scenario: Scenario, nodes: list[Node], observer: _O
             report.dead_everywhere.append(max(declared[one] for one in running) - when)
         else:
             report.never_everywhere += 1
-    report.false_deaths = observer.false_deaths
-    report.false_deaths_of_healthy = observer.false_deaths_of_healthy
     lived = sum(observer.killed.get(node.membership.own.name, scenario.seconds) for node in nodes)
     periods = lived / scenario.config.probe_interval
     report.messages_per_period = sum(node.membership.stats.sent for node in nodes) / periods
