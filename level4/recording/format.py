@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -65,10 +65,15 @@ class RecordedEvent(Struct, omit_defaults=True):
 class _Response(Struct):
     url: str
     body: msgspec.Raw
+    t: int = 0
 
 
 class _Instruments(Struct):
     responses: list[_Response]
+    format: str = "level4.instruments"
+    version: int = VERSION
+    exchange: str = ""
+    type: str = ""
 
 
 _decode_header = msgspec.json.Decoder(Header).decode
@@ -123,6 +128,37 @@ class Recording:
         return scheme.parse_instruments(wanted) if wanted else []
 
 
+def read_listing(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """The answers in a folder's listing, by address: when each came (nanoseconds), and its body. Empty when there is
+    no listing, or none that can be read."""
+    file = folder / INSTRUMENTS
+    if not file.exists():
+        return {}
+    try:
+        responses = _decode_instruments(b"".join(_lines(file))).responses
+    except (msgspec.DecodeError, ConfigError):
+        return {}
+    return {response.url: (response.t, bytes(response.body)) for response in responses}
+
+
+def write_listing(folder: Path, exchange: str, kind: str, responses: Mapping[str, tuple[int, bytes]]) -> None:
+    """Write a folder's listing, at once or not at all. A body that is not JSON is left out. Raises OSError."""
+    kept = [_Response(url, msgspec.Raw(body), t) for url, (t, body) in responses.items() if _is_json(body)]
+    listing = _Instruments(kept, exchange=exchange, type=kind)
+    file = folder / INSTRUMENTS
+    fresh = file.with_name(f"{INSTRUMENTS}.new")
+    fresh.write_bytes(gzip.compress(msgspec.json.encode(listing), mtime=0))
+    fresh.replace(file)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path, "rb") as file:
@@ -132,5 +168,4 @@ def _lines(path: Path) -> Iterator[bytes]:
         return  # cut short: everything before was good
     except (OSError, zlib.error) as error:
         raise ConfigError(f"{path}: cannot be read as a recording: {error}") from None
-
 
