@@ -27,7 +27,7 @@ from level4.control.changes import Changes
 from level4.control.ports import ActiveMarket, BookView, NodeInfo, NodeState
 from level4.control.service import ControlService
 from level4.exchanges import VENUES, Venue, venue
-from level4.feeds import AddressBook, Feeds, FeedSettings, Instruments, Rest, TrioWebSockets
+from level4.feeds import TRANSPORTS, AddressBook, Feeds, FeedSettings, Instruments, Rest
 from level4.model import (
     ConfigError,
     Event,
@@ -235,7 +235,7 @@ class Node:
             ),
             publisher=_Announcing(self.publisher, self._changes),
             venue=self._venue,
-            transport=TrioWebSockets(),
+            transport=TRANSPORTS[settings.websocket_client](),
             rest=self._rest,
             instruments=Instruments(self._rest, addresses, cache),
             random=random or Random(),

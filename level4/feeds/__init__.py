@@ -4,10 +4,12 @@ from level4.feeds.addresses import AddressBook
 from level4.feeds.feeds import Feeds, FeedSettings, Venue
 from level4.feeds.instruments import Instruments
 from level4.feeds.rest import RateLimitedError, Rest, RestRefusedError, RestUnavailableError
+from level4.feeds.sockets import TRANSPORTS, WebSockets
 from level4.feeds.stats import ConnectionStats, FeedStats, FeedView
 from level4.feeds.transport import Disconnected, Socket, Transport, TrioWebSockets
 
 __all__ = [
+    "TRANSPORTS",
     "AddressBook",
     "ConnectionStats",
     "Disconnected",
@@ -24,4 +26,5 @@ __all__ = [
     "Transport",
     "TrioWebSockets",
     "Venue",
+    "WebSockets",
 ]

@@ -23,7 +23,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError,
 _QUEUED_MESSAGES = 32
 """Messages that may wait between the reader and us; more wait in the kernel, which holds the exchange back."""
 _RECEIVE_BYTES = 2**16
-_PONG_SECONDS = 15.0
+PONG_SECONDS = 15.0
 
 
 class Disconnected(Exception):  # noqa: N818 - an expected end, not a fault
@@ -75,12 +75,12 @@ class _TrioWebSocket:
 
     async def ping(self) -> None:
         try:
-            with trio.fail_after(_PONG_SECONDS):
+            with trio.fail_after(PONG_SECONDS):
                 await self._connection.ping()
         except ConnectionClosed as error:
             raise _ended(error) from None
         except trio.TooSlowError:
-            raise Disconnected(None, f"no pong within {_PONG_SECONDS:g} s") from None
+            raise Disconnected(None, f"no pong within {PONG_SECONDS:g} s") from None
 
     async def receive(self) -> str | bytes:
         try:

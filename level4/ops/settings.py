@@ -201,6 +201,12 @@ class Settings:
         doc="""A simulator that stands in for every exchange (`level4 simulate`). LEVEL4_ENDPOINTS come before it.
         Empty: the real exchanges.""",
     )
+    websocket_client: Literal["websockets", "trio-websocket"] = setting(
+        "LEVEL4_WEBSOCKET_CLIENT",
+        "websockets",
+        doc="""Library that speaks WebSocket with the exchanges: `websockets` (several times cheaper a frame) or
+        `trio-websocket`.""",
+    )
     cache_dir: Path = setting(
         "LEVEL4_CACHE_DIR",
         factory=lambda: Path("~/.cache/level4").expanduser(),

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket, wrap_server_stream
 
-from level4.feeds import Disconnected, TrioWebSockets
+from level4.feeds import Disconnected, TrioWebSockets, WebSockets
 
 MIB = 2**20
 Talk = Callable[[WebSocketConnection], Awaitable[None]]
@@ -48,7 +48,17 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_messages_both_ways_and_what_waits_is_drained() -> None:
+Sockets = type[TrioWebSockets] | type[WebSockets]
+
+
+@pytest.fixture(params=[WebSockets, TrioWebSockets])
+def sockets(request: pytest.FixtureRequest) -> Sockets:
+    """Every transport behind the seam keeps the same promises."""
+    kind: Sockets = request.param
+    return kind
+
+
+async def test_messages_both_ways_and_what_waits_is_drained(sockets: Sockets) -> None:
     async def talk(socket: WebSocketConnection) -> None:
         assert await socket.get_message() == "hello"
         for number in range(20):
@@ -56,7 +66,7 @@ async def test_messages_both_ways_and_what_waits_is_drained() -> None:
         await socket.send_message(b"\x00\x01")
         await socket.get_message()
 
-    async with server(talk) as port, TrioWebSockets().connect(f"ws://127.0.0.1:{port}/x?y=1", MIB) as socket:
+    async with server(talk) as port, sockets().connect(f"ws://127.0.0.1:{port}/x?y=1", MIB) as socket:
         await socket.send("hello")
         got: list[str | bytes] = [await socket.receive()]
         assert socket.receive_nowait() in (None, "1")
@@ -71,25 +81,25 @@ async def test_messages_both_ways_and_what_waits_is_drained() -> None:
             await socket.receive()
 
 
-async def test_a_big_message_passes_and_a_bigger_one_ends_the_socket() -> None:
+async def test_a_big_message_passes_and_a_bigger_one_ends_the_socket(sockets: Sockets) -> None:
     async def talk(socket: WebSocketConnection) -> None:
         await socket.send_message("x" * (3 * MIB))
         await socket.send_message("x" * (5 * MIB))
         await socket.get_message()
 
-    async with server(talk) as port, TrioWebSockets().connect(f"ws://127.0.0.1:{port}", 4 * MIB) as socket:
+    async with server(talk) as port, sockets().connect(f"ws://127.0.0.1:{port}", 4 * MIB) as socket:
         assert len(await socket.receive()) == 3 * MIB
         with pytest.raises(Disconnected) as ended:
             await socket.receive()
         assert ended.value.code == 1009
 
 
-async def test_the_exchange_closes_with_a_reason() -> None:
+async def test_the_exchange_closes_with_a_reason(sockets: Sockets) -> None:
     async def talk(socket: WebSocketConnection) -> None:
         await socket.send_message("last words")
         await socket.aclose(1012, "restart")
 
-    async with server(talk) as port, TrioWebSockets().connect(f"ws://127.0.0.1:{port}", MIB) as socket:
+    async with server(talk) as port, sockets().connect(f"ws://127.0.0.1:{port}", MIB) as socket:
         assert await socket.receive() == "last words"
         with pytest.raises(Disconnected, match="restart") as ended:
             await socket.receive()
@@ -98,70 +108,70 @@ async def test_the_exchange_closes_with_a_reason() -> None:
             await socket.send("too late")
 
 
-async def test_what_the_caller_raises_comes_out_as_it_is() -> None:
+async def test_what_the_caller_raises_comes_out_as_it_is(sockets: Sockets) -> None:
     async def talk(socket: WebSocketConnection) -> None:
         await socket.get_message()
 
     async with server(talk) as port:
         with pytest.raises(Disconnected, match="mine"):
-            async with TrioWebSockets().connect(f"ws://127.0.0.1:{port}", MIB):
+            async with sockets().connect(f"ws://127.0.0.1:{port}", MIB):
                 raise Disconnected(None, "mine")
 
 
-async def test_nobody_listens() -> None:
+async def test_nobody_listens(sockets: Sockets) -> None:
     with trio.socket.socket() as free:
         await free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(Disconnected, match="cannot connect"):
-        async with TrioWebSockets().connect(f"ws://127.0.0.1:{port}", MIB):
+        async with sockets().connect(f"ws://127.0.0.1:{port}", MIB):
             pass
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/", "ws://", "nonsense"])
-async def test_no_address_of_a_websocket(address: str) -> None:
+async def test_no_address_of_a_websocket(sockets: Sockets, address: str) -> None:
     with pytest.raises(Disconnected, match="expected an address"):
-        async with TrioWebSockets().connect(address, MIB):
+        async with sockets().connect(address, MIB):
             pass
 
 
-async def test_a_rejected_handshake_says_why() -> None:
+async def test_a_rejected_handshake_says_why(sockets: Sockets) -> None:
     async def reject(request: WebSocketRequest) -> None:
         await request.reject(429, body=b"slow down")
 
     async with trio.open_nursery() as nursery:
         serving = await nursery.start(serve_websocket, reject, "127.0.0.1", 0, None)
         with pytest.raises(Disconnected, match="slow down") as refused:
-            async with TrioWebSockets().connect(f"ws://127.0.0.1:{serving.port}", MIB):
+            async with sockets().connect(f"ws://127.0.0.1:{serving.port}", MIB):
                 pass
         assert refused.value.code == 429
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"])
-async def test_something_else_answers(answer: bytes) -> None:
+async def test_something_else_answers(sockets: Sockets, answer: bytes) -> None:
     async def talk(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         if answer:
             await stream.send_all(answer)
 
-    transport = TrioWebSockets(connect_seconds=0.5)
+    transport = sockets(connect_seconds=0.5)
     async with tcp_server(talk) as port:
         with pytest.raises(Disconnected):
             async with transport.connect(f"ws://127.0.0.1:{port}", MIB):
                 pass
 
 
-async def test_a_silent_server_is_given_up() -> None:
+async def test_a_silent_server_is_given_up(sockets: Sockets) -> None:
     async with tcp_server(read_until_closed) as port:
         with pytest.raises(Disconnected, match=r"no WebSocket handshake within 0\.2 s"):
-            async with TrioWebSockets(connect_seconds=0.2).connect(f"ws://127.0.0.1:{port}", MIB):
+            async with sockets(connect_seconds=0.2).connect(f"ws://127.0.0.1:{port}", MIB):
                 pass
         with pytest.raises(Disconnected, match=r"no connection .* within 0\.2 s"):
-            async with TrioWebSockets(connect_seconds=0.2).connect(f"wss://127.0.0.1:{port}", MIB):
+            async with sockets(connect_seconds=0.2).connect(f"wss://127.0.0.1:{port}", MIB):
                 pass
 
 
-async def test_cancellation_is_prompt_and_leaves_no_socket() -> None:
+async def test_cancellation_is_prompt_and_leaves_no_socket(sockets: Sockets) -> None:
     gone = trio.Event()
 
     async def talk(socket: WebSocketConnection) -> None:
@@ -175,14 +185,14 @@ async def test_cancellation_is_prompt_and_leaves_no_socket() -> None:
     async with server(talk) as port:
         began = trio.current_time()
         with trio.move_on_after(0.1):
-            async with TrioWebSockets().connect(f"ws://127.0.0.1:{port}", MIB) as socket:
+            async with sockets().connect(f"ws://127.0.0.1:{port}", MIB) as socket:
                 await socket.receive()
         assert trio.current_time() - began < 1.0
     assert gone.is_set()
     assert descriptors() == before
 
 
-async def test_closing_waits_only_a_little_for_the_other_side() -> None:
+async def test_closing_waits_only_a_little_for_the_other_side(sockets: Sockets) -> None:
     async def talk(stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
             request = await wrap_server_stream(nursery, stream)
@@ -191,7 +201,7 @@ async def test_closing_waits_only_a_little_for_the_other_side() -> None:
         await trio.sleep_forever()
 
     async with tcp_server(talk) as port:
-        async with TrioWebSockets(close_seconds=0.1).connect(f"ws://127.0.0.1:{port}", MIB):
+        async with sockets(close_seconds=0.1).connect(f"ws://127.0.0.1:{port}", MIB):
             began = trio.current_time()
         assert 0.05 < trio.current_time() - began < 1.5
 
@@ -209,7 +219,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return cert, key
 
 
-async def test_tls_with_name_and_trust(certificate: tuple[Path, Path]) -> None:
+async def test_tls_with_name_and_trust(sockets: Sockets, certificate: tuple[Path, Path]) -> None:
     names: list[str | None] = []
 
     async def talk(socket: WebSocketConnection) -> None:
@@ -221,12 +231,12 @@ async def test_tls_with_name_and_trust(certificate: tuple[Path, Path]) -> None:
     serving.sni_callback = lambda _socket, name, _context: names.append(name)
     trusting = ssl.create_default_context(cafile=certificate[0])
     async with server(talk, serving) as port:
-        async with TrioWebSockets(trusting).connect(f"wss://localhost:{port}/v2", MIB) as socket:
+        async with sockets(trusting).connect(f"wss://localhost:{port}/v2", MIB) as socket:
             assert await socket.receive() == "secret"
         assert names == ["localhost"]
         with pytest.raises(Disconnected, match="certificate verify failed"):
-            async with TrioWebSockets().connect(f"wss://localhost:{port}/v2", MIB):
+            async with sockets().connect(f"wss://localhost:{port}/v2", MIB):
                 pass
         with pytest.raises(Disconnected, match="IP address mismatch"):
-            async with TrioWebSockets(trusting).connect(f"wss://127.0.0.1:{port}/v2", MIB):
+            async with sockets(trusting).connect(f"wss://127.0.0.1:{port}/v2", MIB):
                 pass

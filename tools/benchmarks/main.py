@@ -10,6 +10,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))
 
 from replay_bench import replay
+from transport_bench import transport
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,6 +19,7 @@ def main() -> None:
 
 
 main.add_command(replay)
+main.add_command(transport)
 
 if __name__ == "__main__":
     main(prog_name="tools/bench")
