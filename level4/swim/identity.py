@@ -98,7 +98,11 @@ class Identity:
         elif rumour.generation != own.generation:
             self._rival(rumour, now)
         elif isinstance(rumour, Member):
-            if rumour.incarnation > own.incarnation:  # nobody but this process may say so
+            if rumour.address > own.address:
+                self._raise(rumour.rank, now)  # started in the same millisecond: the one at the lower address stays
+            elif rumour.address < own.address:
+                self._conflict(rumour, now)
+            elif rumour.incarnation > own.incarnation:  # nobody but this process may say so
                 self._raise(rumour.rank, now)
         elif rumour.incarnation >= own.incarnation and rumour.accuser != own.name:
             self._core.stats.refutations += 1
@@ -169,10 +173,13 @@ class Identity:
         """Whether this ack is a rival's answer: then this process leaves."""
         for rival in self._rivals.values():
             if sequence in rival.sequences and rival.silent_since is None:
-                self._core.tell(NameConflict(rival.member))
-                self.leave(now)
+                self._conflict(rival.member, now)
                 return True
         return False
+
+    def _conflict(self, holder: Member, now: float) -> None:
+        self._core.tell(NameConflict(holder))
+        self.leave(now)
 
     def leave(self, now: float) -> None:
         """Tell the others, and end. At once if nobody knows of this member."""

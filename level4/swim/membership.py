@@ -43,6 +43,7 @@ from level4.swim.messages import (
     Message,
     More,
     Nack,
+    Padding,
     Ping,
     PingRequest,
     Ranges,
@@ -159,8 +160,9 @@ class Membership:
             elif isinstance(message, Sender):
                 sender = message
         doubt = self._doubt(sender) if sender is not None else []
+        full = isinstance(messages[-1], Padding)
         for message in messages:
-            doubt = self._handle(message, source, doubt, now)
+            doubt = self._handle(message, source, doubt, full, now)
         if self._identity.phase is not Phase.ACTIVE:
             return  # above all, a newcomer tells nobody of itself before it knows that its name is free
         if comparing := [message for message in messages if isinstance(message, _COMPARING)]:
@@ -180,8 +182,8 @@ class Membership:
             return []
         return [encode(Heard(accusation(held)))]
 
-    def _handle(self, message: Message, source: Address, doubt: list[bytes], now: float) -> list[bytes]:
-        """Apply a part; returns what is still to be told to the sender."""
+    def _handle(self, message: Message, source: Address, doubt: list[bytes], full: bool, now: float) -> list[bytes]:
+        """Apply a part of a packet (of full size or not); returns what is still to be told to the sender."""
         match message:
             case Ping(sequence, name, generation):
                 own = self._core.roster.own
@@ -197,9 +199,9 @@ class Membership:
             case PingRequest():
                 self._prober.help(message, source, now)
             case Contact():
-                self._contacts.on_contact(message, source, now)
+                self._contacts.on_contact(message, source, now, full=full)
             case Welcome(member):
-                self._contacts.on_welcome(member, now)
+                self._contacts.on_welcome(member, now, full=full)
             case Held(member):
                 self._contacts.on_held(member, source, now)
             case Hello():
@@ -290,6 +292,12 @@ class Membership:
     def health(self) -> int:
         """0 is healthy; up to `health_max` - 1."""
         return self._core.health.score
+
+    @property
+    def full_size_passes(self) -> bool | None:
+        """Whether datagrams of `packet_bytes` get through; False if only smaller ones were answered so far (then
+        `packet_bytes` is too large for the path); None if that is not known."""
+        return self._contacts.full_size_passes
 
     @property
     def view(self) -> int:

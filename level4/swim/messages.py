@@ -22,6 +22,7 @@ Kinds are never used again for something else. A packet is read whole before any
 | 15 | Challenge | your packet of that number came, but I do not know your session: prove that you live |
 | 16 | Answer | here is your cookie |
 | 17 | Hello | (multicast) I am here |
+| 18 | Padding | nothing; zeros |
 """
 
 from __future__ import annotations
@@ -124,13 +125,17 @@ class Hello(NamedTuple):
     pass
 
 
+class Padding(NamedTuple):
+    length: int
+
+
 class Unknown(NamedTuple):
     kind: int
 
 
 Message = (
     Sender | Ping | Ack | Nack | PingRequest | Heard | Told | Contact | Welcome | Held
-    | Ranges | Digest | Want | More | Challenge | Answer | Hello | Unknown
+    | Ranges | Digest | Want | More | Challenge | Answer | Hello | Padding | Unknown
 )  # fmt: skip
 
 
@@ -183,6 +188,8 @@ def encode(message: Message) -> bytes:
             kind, content = 16, cookie
         case Hello():
             kind, content = 17, b""
+        case Padding(length):
+            kind, content = 18, bytes(length)
         case Unknown(kind):
             content = b""
     return bytes((kind,)) + number(len(content)) + content
@@ -269,6 +276,7 @@ _READERS: Final[dict[int, Callable[[Reader], Message]]] = {
     15: lambda reader: Challenge(reader.number(), reader.take(COOKIE_BYTES)),
     16: lambda reader: Answer(reader.take(COOKIE_BYTES)),
     17: lambda reader: Hello(),
+    18: lambda reader: Padding(reader.rest()),
 }
 
 

@@ -117,6 +117,11 @@ class Reader:
             raise MalformedError("port 0")
         return host, port
 
+    def rest(self) -> int:
+        """Skip what is left; returns how much that was."""
+        skipped, self._at = len(self._data) - self._at, len(self._data)
+        return skipped
+
     def left(self) -> bool:
         return self._at < len(self._data)
 

@@ -7,6 +7,7 @@ from level4.swim.core import Core
 from level4.swim.events import Change, MemberEvent
 from level4.swim.identity import Identity
 from level4.swim.member import Accusation, Member, Rumour, State
+from level4.swim.messages import Heard, encode
 from level4.swim.precedence import Verdict, judge
 from level4.swim.suspicion import Suspicion
 
@@ -36,6 +37,8 @@ class Rumours:
             return
         verdict = judge(rumour, held)
         if verdict is Verdict.IGNORE:
+            if isinstance(rumour, Member) and rumour.rank == held.rank and rumour.address != held.address:
+                self._twins(rumour, held, now)
             return
         if isinstance(rumour, Member):
             self._alive(rumour, held, now)
@@ -53,6 +56,12 @@ class Rumours:
         """Say first-hand that a member is suspect, or that the time in which it could refute is over."""
         own = self._core.roster.own.name
         self.hear(Accusation(state, member.name, member.generation, member.incarnation, own), now)
+
+    def _twins(self, one: Member, other: Member, now: float) -> None:
+        """Two processes of one name that started in the same millisecond: let them know of each other."""
+        if one.generation == other.generation and other.live:
+            self._core.outlet.send(one.address, (encode(Heard(other.believed(State.ALIVE))),), now, news=False)
+            self._core.outlet.send(other.address, (encode(Heard(one)),), now, news=False)
 
     def _admit(self, member: Member, now: float) -> None:
         roster = self._core.roster

@@ -12,6 +12,7 @@ from level4.swim import (
     FEEDS,
     LAN,
     Active,
+    Address,
     Change,
     Departed,
     Keyring,
@@ -112,6 +113,32 @@ def test_another_cluster_is_foreign() -> None:
     net.run(1)
     assert node.membership.stats.dropped == {"foreign": 1}
     assert states(node) == {}
+
+
+def test_a_path_that_drops_large_datagrams_is_seen() -> None:
+    net = Judged(seed=2)
+    plain = net.send
+
+    def narrow(data: bytes, source: Address, destination: Address, side: int = 0) -> None:
+        if len(data) <= 600:
+            plain(data, source, destination, side)
+
+    net.send = narrow  # type: ignore[method-assign]  # a network of another kind
+    one = net.start("node1", where(0), seeds=[where(1)])
+    other = net.start("node2", where(1), seeds=[where(0)])
+    net.run(2)
+    assert other.membership.full_size_passes is not True
+    net.start("node3", where(2), seeds=[where(0), where(9)])
+    net.run(60)
+    assert net.agreed()
+    assert one.membership.full_size_passes is not True
+    assert net.nodes[where(2)].membership.full_size_passes is False
+
+
+def test_a_path_that_does_not_is_seen_too() -> None:
+    net = Judged()
+    nodes = joined(net, 3)
+    assert [node.membership.full_size_passes for node in nodes[1:]] == [True] * 2
 
 
 # Death, suspicion, refutation
@@ -385,6 +412,18 @@ def test_when_two_meet_after_a_partition_the_younger_exits(keyring: Keyring | No
     ((_, conflict),) = conflicts(net)
     assert conflict.holder.generation == FIRST_GENERATION
     assert nodes[4].membership.own.generation == FIRST_GENERATION
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_that_started_in_the_same_millisecond_the_one_at_the_lower_address_stays(first: int) -> None:
+    net = Judged()
+    net.grown(3)
+    net.run(3)
+    places = [first, 1 - first]
+    twins = [net.start("twin", where(80 + i), seeds=[where(i)], generation=FIRST_GENERATION) for i in places]
+    assert net.run_until(net.quiet, 30)
+    assert [node.address for node in twins if node.running] == [where(80)]
+    assert [event.holder.address for _, event in conflicts(net)] == [where(80)]
 
 
 # Partitions, lost memory

@@ -24,6 +24,7 @@ from level4.swim.messages import (
     Message,
     More,
     Nack,
+    Padding,
     Ping,
     PingRequest,
     Ranges,
@@ -69,6 +70,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Challenge, st.integers(0, 1 << 48), cookies),
     st.builds(Answer, cookies),
     st.just(Hello()),
+    st.builds(Padding, st.integers(0, 1400)),
 )
 
 

@@ -22,7 +22,8 @@ class Judged(Network):
     def __init__(self, seed: object = 1, **options: Any) -> None:
         self.events: list[tuple[float, str, Event]] = []
         self._ranks: dict[tuple[int, str], int] = {}
-        self._lives: dict[tuple[str, int], Node] = {}
+        self._lives: dict[tuple[str, int], list[Node]] = {}
+        """(name, generation) → its processes: one, but for twins that started in the same millisecond."""
         self._alive: dict[tuple[int, str], tuple[bool, tuple[int, int]]] = {}
         super().__init__(randomness(seed), watch=self._saw, checked=True, **options)
         self.largest = 0
@@ -47,7 +48,9 @@ class Judged(Network):
 
     def settle(self, node: Node) -> None:
         own = node.membership.own
-        self._lives[own.name, own.generation] = node
+        lives = self._lives.setdefault((own.name, own.generation), [])
+        if node not in lives:
+            lives.append(node)
         if node.timer is None and not any(key[0] == id(node) for key in self._alive):
             for member in node.membership.members()[1:]:
                 self._alive[id(node), member.name] = True, (member.rank, -member.generation)
@@ -56,9 +59,9 @@ class Judged(Network):
             rank = self._ranks.get((id(node), member.name), -1)
             assert member.rank >= rank, f"{own.name}: the rank of {member.name} fell"
             self._ranks[id(node), member.name] = member.rank
-            life = self._lives.get((member.name, member.generation))  # none: not started yet, only believed
-            if life is not None:
-                assert member.incarnation <= life.membership.own.incarnation, f"{member.name} was raised by another"
+            known = self._lives.get((member.name, member.generation))  # none: not started yet, only believed
+            raised = [life.membership.own.incarnation for life in known or ()]
+            assert not raised or member.incarnation <= max(raised), f"{member.name} was raised by another"
 
     def changes(self, of: str, seen_by: str | None = None) -> list[Change]:
         """What happened to a member, as seen by one (or all) of the others."""
