@@ -2,6 +2,7 @@
 
 GET    /_level4/stats                          counts per exchange and market, faults, sessions
 GET    /_level4/book?exchange=…&symbol=…       the whole book of a synthetic market, and its last trade id
+GET    /_level4/trades?exchange=…&symbol=…     its last trades, oldest first
 POST   /_level4/pause, /_level4/resume         stop and restart generation
 GET    /_level4/faults                         faults that wait
 POST   /_level4/faults                         ask for a fault: the fields of `Fault` as an object
@@ -31,6 +32,8 @@ class Controlled(Protocol):
 
     def book(self, exchange: str, symbol: str) -> dict[str, object] | None: ...
 
+    def trades(self, exchange: str, symbol: str) -> list[dict[str, str]] | None: ...
+
     def inject(self, fault: Fault) -> int: ...
 
     def pending_faults(self) -> list[Fault]: ...
@@ -44,12 +47,12 @@ def control(simulator: Controlled, request: Request) -> Response:
     match request.method, path.removeprefix(PREFIX):
         case "GET", "stats":
             return Response.json(simulator.stats())
-        case "GET", "book":
+        case "GET", ("book" | "trades") as what:
             exchange, symbol = parameters.get("exchange", ""), parameters.get("symbol", "")
-            book = simulator.book(exchange, symbol)
-            if book is None:
+            told = simulator.book(exchange, symbol) if what == "book" else simulator.trades(exchange, symbol)
+            if told is None:
                 return Response.json({"error": f"no synthetic market {symbol!r} of exchange {exchange!r}"}, 404)
-            return Response.json(book)
+            return Response.json(told)
         case "POST", "pause":
             simulator.pause()
             return Response.json({"paused": True})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -25,6 +26,7 @@ _PRICES: Final = {
     "USDT": Decimal(1),
     "USDC": Decimal(1),
     "EUR": Decimal("1.1"),
+    "JPY": Decimal("0.0064"),
 }
 """In dollars."""
 DEFAULT_SYMBOLS: Final = ("BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD", "ADA/USD", "DOGE/USD")
@@ -38,6 +40,8 @@ class Listed:
     """Where the random walk starts."""
     price_decimals: int
     lot_decimals: int
+    lot_value: Decimal | None = None
+    """What a lot is worth in dollars, where it is not its price: contracts."""
 
     @property
     def tick(self) -> Decimal:
@@ -63,6 +67,14 @@ def listed(symbol: str, lot_decimals: int | None = None) -> Listed:
 def symbols(count: int, names: Sequence[str] = DEFAULT_SYMBOLS) -> list[str]:
     """The named symbols, and generated ones up to `count`."""
     return [*names, *(f"SIM{number}/USD" for number in range(1, count - len(names) + 1))]
+
+
+def next_quarter(today: date) -> date:
+    """When this quarter's contracts expire: the last Friday of its last month. In the week before, the next one's."""
+    month = (today.month + 2) // 3 * 3
+    last = date(today.year + month // 12, month % 12 + 1, 1) - timedelta(days=1)
+    friday = last - timedelta(days=(last.weekday() - 4) % 7)
+    return friday if today + timedelta(days=7) <= friday else next_quarter(last + timedelta(days=1))
 
 
 def _price(code: str) -> Decimal:

@@ -6,6 +6,7 @@ same seed. Pausing stops new steps; what was generated before is still sent.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,9 @@ class Pace:
     levels: int = 200
     """Price levels on each side."""
     seed: int = 0
+    gather: float = 1.0
+    """How long exchanges that tell changes together gather them, as a part of what the real ones take; 0: every step
+    is told at once."""
 
     def walk(self, exchange: str, listed: Listed) -> Walk:
         share = min(1.0, self.trade_rate / self.rate) if self.rate > 0 else 0.0
@@ -85,6 +89,12 @@ class Market:
             "asks": [_texts(level) for level in book.asks],
             "trade_id": self.walk.trade_id,
         }
+
+    def last_trades(self) -> list[dict[str, str]]:
+        return [
+            {"id": str(fill.trade_id), "taker": fill.taker, "price": text(fill.price), "size": text(fill.size)}
+            for fill in self.walk.recent
+        ]
 
 
 class Synthetic(ABC):
@@ -149,6 +159,11 @@ def text(number: Decimal) -> str:
 def timestamp(decimals: int = 6) -> str:
     """Now, RFC 3339 with `Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[: 20 + decimals] + "Z"
+
+
+def milliseconds() -> int:
+    """Since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def levels_text(levels: Sequence[tuple[Decimal, Decimal]]) -> list[tuple[str, str]]:

@@ -4,17 +4,23 @@ Each step changes a few levels, mostly near the top: resize, remove, insert, imp
 of the other side, sometimes through several levels. Removing and improving are biased so that the price wanders
 around where it started. Far levels are added as near ones go, so that the depth stays about the same.
 
-The sequence of steps depends on the seed and the market alone, not on time or on who listens.
+The sequence of steps depends on the seed and the market alone, not on time or on who listens. The book is made when
+somebody looks at it first: most markets of a simulator are never asked for.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
+from typing import Final
 
 from level4.simulator.book import Book, Side
 from level4.simulator.listing import Listed
+
+KEPT_FILLS: Final = 5_000
+_EARLIER_FILLS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +45,32 @@ class Walk:
     def __init__(self, listed: Listed, levels: int, trade_share: float, random: Random) -> None:
         """`levels`: how many on each side; `trade_share`: the part of steps that are trades."""
         self.listed = listed
-        self.book = Book(listed.lot * 0)
         self.trade_id = random.randint(1_000, 90_000_000)
+        self.recent = deque(self._earlier(), KEPT_FILLS)
+        """The last fills, oldest first; the first ones are older than the walk."""
         self._random = random
         self._levels = max(levels, 12)
         self._trade_share = trade_share
         self._step = Step()
-        self._set(Side.BID, listed.price, self._size())
-        self._set(Side.ASK, listed.price + listed.tick * 2, self._size())
-        self._refill()
+        self._book: Book | None = None
+
+    @property
+    def book(self) -> Book:
+        if self._book is None:
+            self._book = Book(self.listed.lot * 0)
+            self._set(Side.BID, self.listed.price, self._size())
+            self._set(Side.ASK, self.listed.price + self.listed.tick * 2, self._size())
+            self._refill()
+        return self._book
+
+    def _earlier(self) -> list[Fill]:
+        """What was traded before the walk began: for exchanges that tell history."""
+        ids = range(self.trade_id - _EARLIER_FILLS + 1, self.trade_id + 1)
+        ask = self.listed.price + self.listed.tick * 2
+        return [
+            Fill(number, *(("buy", ask) if number % 2 else ("sell", self.listed.price)), self.listed.lot * 7)
+            for number in ids
+        ]
 
     def step(self) -> Step:
         self._step = Step()
@@ -65,7 +88,7 @@ class Walk:
 
     def _size(self) -> Decimal:
         """Worth about 10 to 100,000 in dollars, at lot precision, with random digits."""
-        lots = 10 ** self._random.uniform(1, 5) / float(self.listed.price * self.listed.lot)
+        lots = 10 ** self._random.uniform(1, 5) / float(self.listed.lot_value or self.listed.price * self.listed.lot)
         return Decimal(max(1, int(lots))).scaleb(-self.listed.lot_decimals)
 
     def _change(self) -> None:
@@ -121,7 +144,9 @@ class Walk:
 
     def _fill(self, taker: str, side: Side, price: Decimal, size: Decimal) -> None:
         self.trade_id += 1
-        self._step.fills.append(Fill(self.trade_id, taker, price, size))
+        fill = Fill(self.trade_id, taker, price, size)
+        self._step.fills.append(fill)
+        self.recent.append(fill)
         self._set(side, price, self.book[side].size(price) - size)
 
     def _refill(self) -> None:
