@@ -140,7 +140,11 @@ class Ownership:
         """Whether there is a void record that the writer of the valid one had not read: the valid one has to be
         appended again, or a compaction that ends between both would leave the void one without a witness."""
         key = self._keys.get(market_id)
-        return key is not None and key.record is not None and key.void > key.seen
+        return key is not None and key.void > key.seen
+
+    def all_overwritten(self) -> list[int]:
+        """Ids of the markets, removed ones too, whose valid record (or tombstone) is to be appended again."""
+        return [market_id for market_id in sorted(self._keys) if self.overwritten(market_id)]
 
     def highest_term(self, market_id: int) -> int:
         """The highest term that any record of the market named, valid or void, ever."""
