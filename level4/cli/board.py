@@ -1,4 +1,4 @@
-"""What a consumer has seen of some markets, and how it is shown: for the demo and for `tail`."""
+"""What a consumer has seen of some markets, and how it is shown: for the demo, `tail`, `watch` and `record`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from level4.client import Integrity
+from level4.client import Integrity, Verdict
 from level4.model import Event, FeedState, Spread, Status, Trade
 from level4.publish import Latency
 
@@ -40,13 +40,16 @@ class Board:
     latency: Latency = field(default_factory=Latency)
     """Seconds from receiving a frame to reading its event back here (wall clocks of one machine)."""
 
-    def take(self, event: Event) -> None:
-        fresh = self.integrity.check_event(event).fresh
-        if event.market_id is None or not fresh:
-            return
-        row = self.rows.get(event.market_id)
+    def take(self, event: Event) -> Verdict:
+        verdict = self.integrity.check_event(event)
+        if event.market_id is not None and verdict.fresh:
+            self._count(event.market_id, event)
+        return verdict
+
+    def _count(self, market_id: int, event: Event) -> None:
+        row = self.rows.get(market_id)
         if row is None:
-            row = self.rows[event.market_id] = Row(event.symbol or "", event.exchange or "")
+            row = self.rows[market_id] = Row(event.symbol or "", event.exchange or "")
         if isinstance(event, Status):
             row.state = event.state or row.state
             return
@@ -75,6 +78,11 @@ class Board:
     def duplicates(self) -> int:
         return sum(account.duplicates for account in self.integrity.accounts.values())
 
+    @property
+    def unknown(self) -> int:
+        """Times that an unknown number was missing."""
+        return sum(account.unknown for account in self.integrity.accounts.values())
+
     def summary(self) -> str:
         """One line: integrity and latency."""
         if self.latency.p50 is None or self.latency.p99 is None:
@@ -84,8 +92,10 @@ class Board:
             f" {self.latency.p50 * 1e3:.1f} ms (median), {self.latency.p99 * 1e3:.1f} ms (p99)"
         )
 
-    def table(self, title: str) -> Table:
-        table = Table(title=title, caption=self.summary(), title_justify="left", caption_justify="left")
+    def table(self, title: str, caption: str | None = None) -> Table:
+        """`caption` in place of the summary."""
+        below = self.summary() if caption is None else caption
+        table = Table(title=title, caption=below, title_justify="left", caption_justify="left")
         for name in ("id", "market", "state", "bid", "ask", "last trade", "spreads", "trades", "gaps"):
             table.add_column(name, justify="right" if name in ("id", "bid", "spreads", "trades", "gaps") else "left")
         for market_id, row in sorted(self.rows.items()):

@@ -1,4 +1,5 @@
-"""The one command. Exit codes: 0 ok, 2 usage or configuration, 3 not found, 4 conflict, 5 a dependency is away.
+"""The one command. Exit codes: 0 ok, 2 usage or configuration, 3 not found, 4 conflict, 5 a dependency is away; 1 is
+the answer no (a market is not LIVE, records are missing), an interruption, and whatever has no code of its own.
 
 Commands are imported when they are called, so that `level4 --help` answers at once.
 """
@@ -10,6 +11,7 @@ import sys
 from typing import Any, Final, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from level4 import __version__
 from level4.model import ConfigError, ExchangeError, Level4Error, UnavailableError
@@ -34,10 +36,18 @@ _EXIT_CODES: Final[tuple[tuple[type[Level4Error], int], ...]] = (
 
 _COMMANDS: Final = {
     "node": "Run a node: feeds from exchanges, events to Kafka, the control service.",
+    "market": "Start, stop and list markets of a running node.",
+    "nodes": "List the nodes of the cluster: markets, room, state.",
+    "instruments": "List what an exchange trades, from its own list.",
+    "watch": "Show the top of the book and the trades of markets, straight from their exchange.",
+    "tail": "Read events from Kafka and check that none is missing.",
     "demo": "Show the whole way on one machine: simulator, node, Kafka, consumer.",
+    "record": "Record everything that passes over the connections of markets.",
     "replay": "Replay recordings and print the events they lead to.",
     "simulate": "Play an exchange: WebSocket and REST on one port.",
     "config": "Show every setting, its value and where that came from.",
+    "shell": "An IPython shell beside a running node, in the same process.",
+    "completion": "Print the completion script for a shell.",
 }
 """Every command has a module of its name in this package with a click command of its name; the text: its short help."""
 
@@ -63,19 +73,33 @@ class _Commands(click.Group):
         except Level4Error as error:
             _fail(error)
         except BaseExceptionGroup as group:  # what a nursery makes of an error in one of its tasks
-            expected, others = group.split(Level4Error)
+            expected, others = group.split((Level4Error, BrokenPipeError, KeyboardInterrupt))
             if others is not None or expected is None:
                 raise
-            _fail(_first(expected))
+            first = _first(expected)
+            if isinstance(first, Level4Error):
+                _fail(first)
+            if isinstance(first, KeyboardInterrupt):
+                raise click.Abort from None
+            _leave()
         except BrokenPipeError:
-            # Whoever read our output has seen enough. Leave stdout closed, so that nothing complains at exit.
-            sys.stdout = None
-            sys.exit(0)
+            _leave()
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names and helps from the table, so that completing a command imports none of them."""
+        names = [CompletionItem(name, help=text) for name, text in _COMMANDS.items() if name.startswith(incomplete)]
+        return names if not incomplete.startswith("-") else super().shell_complete(ctx, incomplete)
 
 
-def _first(group: BaseExceptionGroup[Level4Error]) -> Level4Error:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _leave() -> NoReturn:
+    """Whoever read our output has seen enough. Leave stdout closed, so that nothing complains at exit."""
+    sys.stdout = None
+    sys.exit(0)
 
 
 def _fail(error: Level4Error) -> NoReturn:
