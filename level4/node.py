@@ -138,7 +138,7 @@ class Host:
                 f" (MAX_DATA_FEEDS); stop one or add a node"
             )
         try:
-            self._publisher.check_market(request.id)
+            await self._publisher.ensure_market(request.id)
         except ConfigError as error:
             raise FailedPreconditionError(str(error)) from None
         term = max(self._terms.get(request.id, 0) + 1, time.time_ns() // 1_000_000_000)

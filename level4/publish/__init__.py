@@ -2,16 +2,19 @@
 
 `outbox.py` decides what is kept while Kafka is away (pure), `encode.py` makes records, `kafka.py` keeps what is
 unacknowledged, in the Kafka thread, `clients.py` makes and ends kafka-python's clients, `topics.py` the topics,
-`publisher.py` is the task on the event loop. `embedded.py` is a broker for demo and
-tests, `memory.py` a publisher that needs none.
+`publisher.py` is the task on the event loop. `ownership.py` reads and writes the ownership log, `ownership_client.py`
+is its thread side. `embedded.py` is a broker for demo and tests, `memory.py` a publisher that needs none.
 """
 
 from level4.publish.clients import KafkaSettings
 from level4.publish.embedded import EmbeddedBroker
+from level4.publish.handoff import PublisherSettings
 from level4.publish.memory import MemoryPublisher
-from level4.publish.publisher import KafkaPublisher, PublisherSettings
+from level4.publish.ownership import OwnershipLog
+from level4.publish.ownership_client import LogRecord, LogSettings
+from level4.publish.publisher import KafkaPublisher
 from level4.publish.stats import Latency, PublisherStats
-from level4.publish.topics import Layout, check_partition
+from level4.publish.topics import Layout
 
 __all__ = [
     "EmbeddedBroker",
@@ -19,8 +22,10 @@ __all__ = [
     "KafkaSettings",
     "Latency",
     "Layout",
+    "LogRecord",
+    "LogSettings",
     "MemoryPublisher",
+    "OwnershipLog",
     "PublisherSettings",
     "PublisherStats",
-    "check_partition",
 ]

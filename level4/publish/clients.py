@@ -24,7 +24,7 @@ from kafka import KafkaAdminClient, KafkaProducer  # type: ignore[import-untyped
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 
 from level4.model import Level4Error, UnavailableError
-from level4.publish.topics import Layout, ensure_topics, explain
+from level4.publish.topics import Layout, ensure_topics, explain, grow_topics
 
 _REFRESH_POLL_SECONDS: Final = 0.02
 
@@ -46,8 +46,8 @@ class KafkaSettings:
     max_request_bytes: int = 1_048_576
     compression: str | None = "lz4"
     client_id: str = "level4"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """More options of kafka-python, for both producer and admin client (security_protocol, ssl_…, sasl_…)."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """More options of kafka-python, for both producer and admin client: `security.Security.options()`."""
 
     def common(self) -> dict[str, Any]:
         """Options of both clients."""
@@ -67,7 +67,7 @@ class Client:
     def __init__(self, settings: KafkaSettings) -> None:
         """Blocks for about two connect timeouts at most. Raises UnavailableError or ConfigError."""
         _quieten()
-        self.partitions = _topics(settings)
+        self.partitions = _ask(settings, lambda admin: ensure_topics(admin, settings.layout))
         """Number of partitions of each topic, as read now."""
         self._producer = _producer(settings)
         self.send: Callable[..., Any] = self._producer.send
@@ -108,16 +108,25 @@ def _quieten() -> None:
         logger.setLevel(logging.CRITICAL)
 
 
-def _topics(settings: KafkaSettings) -> dict[str, int]:
+def grow(settings: KafkaSettings, market_id: int) -> dict[str, int]:
+    """Add partitions where a topic has none for this market; each topic's number of partitions then.
+
+    Blocks. Raises ConfigError with the remedy when that is not allowed or not possible, or UnavailableError.
+    """
+    return _ask(settings, lambda admin: grow_topics(admin, settings.layout, market_id))
+
+
+def _ask(settings: KafkaSettings, question: Callable[[KafkaAdminClient], dict[str, int]]) -> dict[str, int]:
+    """Ask by an admin client made for it."""
     made: list[KafkaNetClient] = []
     admin = None
     try:
-        admin = KafkaAdminClient(**settings.common(), kafka_client=_remembering(made))
-        return ensure_topics(admin, settings.layout)
+        admin = KafkaAdminClient(**settings.common(), kafka_client=remembering(made))
+        return question(admin)
     except Level4Error:
         raise
     except Exception as error:  # besides KafkaError it lets through whatever its parts raise
-        raise _away(settings, error) from error
+        raise unavailable(settings, error) from error
     finally:
         if admin is not None:
             admin.close()
@@ -142,7 +151,7 @@ def _producer(settings: KafkaSettings) -> KafkaProducer:
             compression_type=settings.compression,
             allow_auto_create_topics=False,
             metrics_enabled=False,
-            kafka_client=_remembering(made),
+            kafka_client=remembering(made),
         )
         for topic in settings.layout.names:
             producer.partitions_for(topic)  # so that the first send need not wait for metadata
@@ -152,15 +161,18 @@ def _producer(settings: KafkaSettings) -> KafkaProducer:
         else:
             for client in made:
                 client.close()
-        raise _away(settings, error) from error
+        raise unavailable(settings, error) from error
     return producer
 
 
-def _away(settings: KafkaSettings, error: Exception) -> UnavailableError:
+def unavailable(settings: KafkaSettings, error: Exception) -> UnavailableError:
+    """The error of a client that could not be made."""
     return UnavailableError(f"expected Kafka at {', '.join(settings.endpoints)}, got {explain(error)}")
 
 
-def _remembering(made: list[KafkaNetClient]) -> Callable[..., KafkaNetClient]:
+def remembering(made: list[KafkaNetClient]) -> Callable[..., KafkaNetClient]:
+    """A factory of network clients that can still be closed when the constructor that asked for one has failed."""
+
     def make(**configs: Any) -> KafkaNetClient:
         client = KafkaNetClient(**configs)
         made.append(client)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -34,7 +34,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
     RecordListTooLargeError,
 )
 
-from level4.publish.encode import HEADERS, Record
+from level4.publish.encode import Record
 from level4.publish.topics import explain
 
 _REFUSED: Final = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError, InvalidTimestampError)
@@ -201,7 +201,7 @@ class KafkaLink:
                     topic,
                     value=record.value,
                     key=record.key,
-                    headers=HEADERS[topic],
+                    headers=record.headers,
                     partition=partition,
                     timestamp_ms=record.timestamp_ms,
                 )
@@ -216,6 +216,12 @@ class KafkaLink:
                 continue
             backlog.popleft()
             future.add_both(callbacks[topic, partition])
+
+    def expect(self, partitions: Mapping[str, int]) -> None:
+        """The topics have grown: take their new numbers, and have the producer look. Does not block."""
+        self.partitions.update(partitions)
+        if self._session is not None:
+            self._session.client.refresh()
 
     def collect(self) -> Collected:
         """Take note of acknowledgements. Does not block: may be called on the event loop while nothing is in `send`."""

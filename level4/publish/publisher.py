@@ -16,20 +16,21 @@ from __future__ import annotations
 import math
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 import trio
 
-from level4.model import STATUS, TOPIC_OF, ConfigError, Event, Level4Error, Numbering, Status, UnavailableError
+from level4.model import STATUS, TOPIC_OF, Event, Level4Error, Status, UnavailableError
 from level4.model.events import RUNS_PER_TERM
-from level4.publish.clients import Client, KafkaSettings
-from level4.publish.encode import Record, encode
+from level4.publish.clients import Client, grow
+from level4.publish.encode import Record
+from level4.publish.handoff import HandOff, PublisherSettings
 from level4.publish.kafka import KafkaLink
-from level4.publish.outbox import Outbox, Queued
+from level4.publish.outbox import Outbox
 from level4.publish.stats import PublisherStats
-from level4.publish.topics import check_partition
+from level4.publish.topics import has_partition
 
 _log = structlog.get_logger("level4.publish")
 
@@ -38,37 +39,6 @@ _TICK: Final = 0.02
 _IDLE: Final = 1.0
 _REPORT_SECONDS: Final = 1.0
 """Least time between two reports of dropped trades."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherSettings:
-    """Bounds and patience of the publisher. Times in seconds."""
-
-    kafka: KafkaSettings
-    max_events: int = 50_000
-    """Events kept, including those handed over and not acknowledged."""
-    max_bytes: int = 64 * 2**20
-    reserve: int = 2_000
-    """Status events kept beyond that."""
-    window: int = 2_000
-    """Events handed over and not acknowledged, at most. What is handed over can no longer be merged."""
-    batch: int = 500
-    """Events in one hand-off, at most."""
-    gather_seconds: float = 0.005
-    """Least time between two hand-offs: fewer and larger requests. The first after a pause goes at once."""
-    away_seconds: float = 3.0
-    stall_seconds: float = 60.0
-    """Several times the request timeout: replacing the producer may repeat what is in flight."""
-    backoff_seconds: float = 0.25
-    backoff_max_seconds: float = 10.0
-    close_seconds: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.batch <= self.window <= self.max_events // 2:
-            raise ConfigError(
-                f"expected 0 < batch ≤ window ≤ half of the events kept, got batch {self.batch}, window {self.window}, "
-                f"events kept {self.max_events}"
-            )
 
 
 @dataclass(slots=True)
@@ -88,15 +58,6 @@ class _Refused:
     events: int = 0
 
 
-@dataclass(slots=True)
-class _Context:
-    """What the hand-off thread owns while it runs."""
-
-    numbering: Numbering = field(default_factory=Numbering)
-    unencodable: int = 0
-    error: str | None = None
-
-
 class KafkaPublisher:
     """Publishes events to Kafka. `node` is this node's name, for the events that the publisher itself makes."""
 
@@ -105,11 +66,12 @@ class KafkaPublisher:
         self._node = node
         self._outbox = Outbox(settings.max_events, settings.max_bytes, settings.reserve)
         self._link = KafkaLink(lambda: Client(settings.kafka), self._wake_from_thread)
-        self._context = _Context()
+        self._hand_off = HandOff(self._link, settings.encoding)
         self._stats = PublisherStats()
         self._token: trio.lowlevel.TrioToken | None = None
         self._wake = trio.Event()
         self._waiting = False
+        self._growing = trio.Lock()
         self._drained: trio.Event | None = None
         self._first_connected = trio.Event()
         self._connected = False
@@ -155,11 +117,20 @@ class KafkaPublisher:
         """Number of partitions of each topic; empty until Kafka has answered."""
         return dict(self._link.partitions)
 
-    def check_market(self, market_id: int) -> None:
-        """Raise ConfigError when a topic has no partition for this market, UnavailableError when that is not known."""
+    async def ensure_market(self, market_id: int) -> None:
+        """Make sure that every topic has this market's partition: grow what is short, where that is allowed.
+
+        Raises ConfigError with the remedy when a topic is short and may not or cannot grow, UnavailableError when
+        Kafka does not answer. To be called before anything of the market is put.
+        """
         if not self._link.partitions:
             raise UnavailableError("Kafka has not answered yet: the number of partitions is not known")
-        check_partition(market_id, self._link.partitions)
+        if has_partition(market_id, self._link.partitions):
+            await trio.lowlevel.checkpoint()
+            return
+        async with self._growing:
+            counts = await trio.to_thread.run_sync(grow, self._settings.kafka, market_id, abandon_on_cancel=True)
+        self._link.expect(counts)
 
     @property
     def stats(self) -> PublisherStats:
@@ -263,9 +234,7 @@ class KafkaPublisher:
         self._handed_over += len(batch)
         self._stats.sent += len(batch)
         published_us = time.time_ns() // 1000
-        await trio.to_thread.run_sync(
-            _hand_over, self._link, self._context, batch, published_us, abandon_on_cancel=True
-        )
+        await trio.to_thread.run_sync(self._hand_off, batch, published_us, abandon_on_cancel=True)
 
     async def _pause(self, seconds: float, *, until_put: bool) -> None:
         """Sleep; a failure of the producer, or (when wanted) the next `put`, ends it."""
@@ -301,11 +270,11 @@ class KafkaPublisher:
         for refusal in link.take_refusals():
             self._settled += 1
             self._note_refusal(refusal.record, refusal.reason)
-        if self._context.unencodable:
-            self._settled += self._context.unencodable
-            stats.refused += self._context.unencodable
-            self._context.unencodable = 0
-            self._error(f"event could not be encoded: {self._context.error}")
+        if unencodable := self._hand_off.unencodable:
+            self._hand_off.unencodable = 0
+            self._settled += unencodable
+            stats.refused += unencodable
+            self._error(f"event could not be encoded: {self._hand_off.error}")
         outbox.outstanding_events = link.outstanding
         outbox.outstanding_bytes = link.outstanding_bytes
         if self._outage is None and (outbox.has_losses or self._refused):
@@ -388,16 +357,3 @@ class KafkaPublisher:
         lost = f"{coalesced} spread states coalesced, {trades} trades and {statuses} status events dropped"
         _log.info(f"Kafka is back after {seconds:.1f} s: {lost}", queued=len(self._outbox))
         self._put_status(None, "kafka_recovered", f"away for {seconds:.1f} s ({outage.why}); {lost}")
-
-
-def _hand_over(link: KafkaLink, context: _Context, batch: list[Queued], published_us: int) -> None:
-    """In the thread: number, encode and send a batch, in order."""
-    records: list[Record] = []
-    for slot in batch:
-        try:
-            context.numbering.number(slot.event, published_us)
-            records.append(encode(slot.event, slot.put_at))
-        except Exception as error:  # one bad event must not hold up the others
-            context.unencodable += 1
-            context.error = f"{type(error).__name__}: {error} in {slot.event!r:.300}"
-    link.send(records)

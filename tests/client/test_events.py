@@ -71,7 +71,7 @@ def test_the_schema_header_comes_before_the_topic(schema: bytes) -> None:
     [
         ("orders", b"{}", [], "schema 'orders'; this reader knows level4.spread"),
         (SPREAD, b"{}", [("schema", b"level4.books")], "schema 'level4.books'"),
-        (SPREAD, b"{}", [("content-type", b"application/x-protobuf")], "this reader takes application/json"),
+        (SPREAD, b"{}", [("content-type", b"avro/binary")], "this reader takes application/json"),
         (SPREAD, None, [], "tombstone"),
         (SPREAD, b"", [], "not an event of level4.spread"),
         (SPREAD, b"\xff\xfe{", [], "not an event of level4.spread"),

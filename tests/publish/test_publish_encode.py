@@ -8,7 +8,9 @@ import pytest
 
 from level4.model import SPREAD, STATUS, TIMESALES, ConfigError, Event, FeedState, Position, Spread, Status, Trade
 from level4.publish import KafkaSettings, Latency, MemoryPublisher, PublisherSettings
-from level4.publish.encode import HEADERS, encode
+from level4.publish.encode import HEADERS, encoder
+
+encode = encoder("json")
 
 
 def a_spread() -> Spread:
@@ -103,28 +105,30 @@ def test_a_spread_record() -> None:
     ],
 )
 def test_topic_partition_key_and_time(event: Event, topic: str, partition: int, timestamp_ms: int) -> None:
-    record = encode(event)
+    record = encode(event, 0.0)
     assert (record.topic, record.partition, record.timestamp_ms) == (topic, partition, timestamp_ms)
     assert record.key == str(partition).encode()
 
 
 def test_nulls_are_there_and_what_is_only_sometimes_is_not() -> None:
-    value = json.loads(encode(a_trade()).value)
+    value = json.loads(encode(a_trade(), 0.0).value)
     assert value["side"] is None
     assert value["trade_id"] is None
     assert value["exchange_us"] is None
     assert "follows" not in value
-    assert "coalesced" not in json.loads(encode(a_spread()).value)
+    assert "coalesced" not in json.loads(encode(a_spread(), 0.0).value)
 
 
 def test_every_topic_names_its_schema() -> None:
     for topic in (SPREAD, TIMESALES, STATUS):
-        assert dict(HEADERS[topic]) == {"content-type": b"application/json", "schema": f"{topic}.v1".encode()}
+        schema = f"{topic}.v1".encode()
+        assert dict(HEADERS["json"][topic]) == {"content-type": b"application/json", "schema": schema}
+        assert dict(HEADERS["protobuf"][topic]) == {"content-type": b"application/protobuf", "schema": schema}
 
 
 def test_only_events_become_records() -> None:
     with pytest.raises(TypeError, match="expected a Spread, Trade or Status, got str"):
-        encode("spread")  # type: ignore[arg-type]
+        encode("spread", 0.0)  # type: ignore[arg-type]
 
 
 def test_the_memory_publisher_numbers_in_order() -> None:

@@ -168,13 +168,13 @@ async def test_kafka_may_be_absent_at_the_start(broker: EmbeddedBroker, read_bac
         assert publisher.stats.away_seconds > 0
         assert "expected Kafka at" in (publisher.stats.last_error or "")
         with pytest.raises(UnavailableError):
-            publisher.check_market(1)
+            await publisher.ensure_market(1)
         await trio.to_thread.run_sync(broker.start)
         await until(lambda: publisher.ready)
         assert await publisher.drain(20) == 0
-        publisher.check_market(7)
-        with pytest.raises(ConfigError, match="market 8 needs partition 8"):
-            publisher.check_market(8)
+        await publisher.ensure_market(7)
+        with pytest.raises(ConfigError, match="cannot add partitions"):
+            await publisher.ensure_market(8)
     trades = values(await trio.to_thread.run_sync(read_back, broker.endpoint, TIMESALES, 100))
     assert [event["seq"] for event in trades[2]] == list(range(1, 101))
     statuses = values(await trio.to_thread.run_sync(read_back, broker.endpoint, STATUS, 1))

@@ -17,7 +17,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
 )
 
 from level4.model import STATUS, TIMESALES, Trade, UnavailableError
-from level4.publish.encode import Record, encode
+from level4.publish.encode import Record, encoder
 from level4.publish.kafka import KafkaLink
 
 
@@ -38,7 +38,7 @@ def record(market_id: int, seq: int) -> Record:
         published_us=1,
         node="n",
     )
-    return encode(trade)
+    return encoder("json")(trade, 0.0)
 
 
 class FakeFuture:

@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 
 from level4.model import SPREAD, STATUS, TIMESALES, ConfigError, UnavailableError
-from level4.publish import EmbeddedBroker, KafkaSettings, Layout, check_partition
+from level4.publish import EmbeddedBroker, KafkaSettings, Layout
 from level4.publish.clients import Client
-from level4.publish.topics import count_partitions, ensure_topics, explain
+from level4.publish.topics import count_partitions, ensure_topics, explain, grow_topics
 
 
 @contextmanager
@@ -74,11 +75,72 @@ def test_what_kafka_says_against_making_a_topic_is_passed_on(
         ensure_topics(RefusingAdmin(code, message), Layout())
 
 
-def test_a_market_needs_a_partition_in_every_topic() -> None:
-    counts = {SPREAD: 64, TIMESALES: 8, STATUS: 64}
-    check_partition(7, counts)
-    with pytest.raises(ConfigError, match=r"market 8 needs partition 8, but level4.timesales has 8 .*9 or more"):
-        check_partition(8, counts)
+class SmallKafka:
+    """Topics that grow, or say why not."""
+
+    def __init__(self, counts: dict[str, int], code: int = 0) -> None:
+        self.counts, self.code = counts, code
+        self.asked: list[dict[str, int]] = []
+
+    def describe_topics(self, names: list[str]) -> list[dict[str, object]]:
+        return [{"name": name, "error_code": 0, "partitions": [{}] * count} for name, count in self.counts.items()]
+
+    def create_partitions(self, wanted: dict[str, int], raise_errors: bool) -> object:
+        assert not raise_errors
+        self.asked.append(wanted)
+        if self.code in (0, 37):
+            self.counts |= wanted
+        results = [SimpleNamespace(name=name, error_code=self.code, error_message=None) for name in wanted]
+        return SimpleNamespace(results=results)
+
+
+def test_topics_grow_in_steps_as_far_as_the_highest_id() -> None:
+    kafka = SmallKafka({SPREAD: 64, TIMESALES: 8, STATUS: 64})
+    layout = Layout(partitions=32, max_market_id=99)
+    assert grow_topics(kafka, layout, 40) == {SPREAD: 64, TIMESALES: 64, STATUS: 64}
+    assert grow_topics(kafka, layout, 63) == {SPREAD: 64, TIMESALES: 64, STATUS: 64}
+    assert grow_topics(kafka, layout, 97) == {SPREAD: 100, TIMESALES: 100, STATUS: 100}
+    assert kafka.asked == [{TIMESALES: 64}, {SPREAD: 100, TIMESALES: 100, STATUS: 100}]
+
+
+def test_another_node_that_grew_the_topics_first_is_no_error() -> None:
+    assert grow_topics(SmallKafka({SPREAD: 8}, code=37), Layout(partitions=8), 9) == {
+        SPREAD: 16,
+        TIMESALES: 16,
+        STATUS: 16,
+    }
+
+
+@pytest.mark.parametrize(
+    ("layout", "market_id", "code", "kind", "match"),
+    [
+        (
+            Layout(create=False),
+            8,
+            0,
+            ConfigError,
+            r"market 8 .*timesales has 8 .*9 or more.*CREATE_TOPICS=true",
+        ),
+        (Layout(max_market_id=69), 70, 0, ConfigError, r"needs partition 70, .* past LEVEL4_MAX_MARKET_ID=69"),
+        (Layout(), 8, 29, ConfigError, r"TopicAuthorizationFailedError; add partitions .* by hand \(9 or more\)"),
+        (Layout(), 8, 41, UnavailableError, "NotControllerError"),
+    ],
+)
+def test_topics_that_may_not_or_cannot_grow_are_told_with_the_remedy(
+    layout: Layout, market_id: int, code: int, kind: type[Exception], match: str
+) -> None:
+    kafka = SmallKafka({SPREAD: 64, TIMESALES: 8, STATUS: 64}, code)
+    with pytest.raises(kind, match=match):
+        grow_topics(kafka, layout, market_id)
+    assert kafka.counts == {SPREAD: 64, TIMESALES: 8, STATUS: 64}
+
+
+@pytest.mark.broker
+def test_a_broker_that_cannot_add_partitions_says_so(broker: EmbeddedBroker) -> None:
+    with admin_of(broker) as admin:
+        ensure_topics(admin, Layout(partitions=4))
+        with pytest.raises(ConfigError, match=r"this broker cannot add partitions .* by hand \(6 or more\)"):
+            grow_topics(admin, Layout(partitions=4), 5)
 
 
 def test_an_error_is_told_once() -> None:

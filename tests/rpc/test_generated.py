@@ -1,4 +1,4 @@
-"""The checked-in modules are what the schema generates."""
+"""The checked-in modules are what the schemas generate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATED = ("level4_pb2.py", "level4_pb2.pyi", "level4_grpc.py")
+GENERATED = ("level4_pb2.py", "level4_pb2.pyi", "level4_grpc.py", "events_pb2.py", "events_pb2.pyi")
 # the generator writes its own version: a comment and three lines with one number each
 VERSION = re.compile(r"^# Protobuf Python Version: .*$|^    \d+,$", re.MULTILINE)
 
