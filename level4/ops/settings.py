@@ -214,6 +214,22 @@ class Settings:
         doc="""Folder for the exchanges' instrument lists, so that a start needs no answer from a busy exchange. Created
         when missing; may be emptied at any time.""",
     )
+    http_host: str = setting(
+        "LEVEL4_HTTP_HOST",
+        "127.0.0.1",
+        check=_host,
+        allowed="a host name or IP address",
+        doc="Address that metrics and health (HTTP) bind to. They tell much and change nothing; not encrypted.",
+    )
+    http_port: int | None = setting(
+        "LEVEL4_HTTP_PORT",
+        None,
+        low=0,
+        high=65535,
+        allowed="an integer from 0 to 65,535, or empty",
+        doc="""TCP port of `/metrics` (Prometheus), `/healthz` and `/readyz`. Empty: not served. 0: any free port, for
+        tests. The container image serves them on 9464.""",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "LEVEL4_LOG_LEVEL", "info", doc="Least severe log line to write. Libraries are heard from `warning` on."
     )
