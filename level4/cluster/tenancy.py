@@ -1,0 +1,267 @@
+"""The markets of this node, kept as the ownership log says: what it holds runs, what it does not hold does not.
+
+The log leads and the feeds follow. Whoever wants something changed here or from another node writes a record; the feed
+starts or stops when that record has been read. So a claim whose acknowledgement got lost, a stop by another node, a
+take-over, a log that was lost with its broker all take the one way, `_settle`.
+
+* Nothing of a term is published before its claim has been read back: the feed starts only then.
+* A newer term shuts the publisher's door for the older ones at the moment it is read, before the feed is stopped.
+* A market that this node holds and cannot start (its exchange is away) is tried again with growing pauses, for ever.
+* At the start, markets of an earlier process of this name are taken back, as many as there is room for; the others are
+  marked as unplaced.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+from level4.cluster.ledger import Ledger, LostError
+from level4.cluster.ports import Feeds, Gate
+from level4.model import ConfigError, ExchangeError, Level4Error, MarketRequest, UnavailableError
+from level4.placement import Desired, Entry, to_take_back
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+
+
+class FullError(Level4Error):
+    """This node hosts as many markets as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A market that is to run here and does not run yet, and why."""
+
+    request: MarketRequest
+    reason: str
+
+
+class Tenancy:
+    """`capacity`: most markets of this node. `run` must be running; `changed` is the ledger's to call."""
+
+    def __init__(self, feeds: Feeds, gate: Gate, node: str, capacity: int) -> None:
+        self.ledger: Ledger
+        """Set by whoever builds both: each calls the other."""
+        self.waiting: dict[int, Waiting] = {}
+        self._feeds = feeds
+        self._gate = gate
+        self._node = node
+        self._capacity = capacity
+        self._claiming: set[int] = set()
+        self._locks: dict[int, trio.Lock] = defaultdict(trio.Lock)
+        self._dirty: set[int] = set()
+        self._wake = trio.Event()
+        self._closing = False
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def active(self) -> int:
+        """Markets that this node holds or is about to."""
+        return len(self.ledger.mine() | self._claiming)
+
+    # -- what is wanted -----------------------------------------------------------------------------------------
+
+    async def start(self, request: MarketRequest) -> Entry:
+        """Claim a market for this node and start it.
+
+        Raises LostError (somebody has it), FullError, ConfigError, UnavailableError, ExchangeError. Cancelled before
+        the claim is written: nothing remains; after that, the log decides, and the market may well run.
+        """
+        entry = self.ledger.known.market(request.id)
+        if request.id in self._claiming or self._taken(entry) or _another(request, entry):
+            raise LostError(request, entry)
+        if self.active >= self._capacity:
+            raise FullError(
+                f"node {self._node} hosts {self._capacity} markets, which is all it may (MAX_DATA_FEEDS); "
+                "stop one or add a node"
+            )
+        self._claiming.add(request.id)
+        try:
+            instrument = await self._feeds.resolve(request)
+            await self._gate.ensure_market(request.id)
+            with trio.CancelScope(shield=True):  # bounded: an acknowledgement and a read-back, some seconds at most
+                won = await self.ledger.claim(request, instrument)
+        finally:
+            self._claiming.discard(request.id)
+        await self._settle(request.id)
+        if request.id in self.waiting:
+            raise UnavailableError(f"{self.waiting[request.id].reason}; it is held by this node and tried again")
+        return won
+
+    async def stop(self, market_id: int, reason: str) -> None:
+        """Make it a market that does not run, whoever holds it. Stopped here when this returns."""
+        await self.ledger.stop(market_id, reason)
+        await self._settle(market_id)
+
+    async def close(self, reason: str) -> None:
+        """Stop the feeds; the log goes on saying that they are to run: the next process of this name takes them."""
+        self._closing = True
+        self.waiting.clear()
+        for market_id in sorted(self.ledger.mine()):
+            async with self._locks[market_id]:
+                if self._feeds.term(market_id) is not None:
+                    await self._feeds.stop(market_id, reason)
+
+    # -- what follows -------------------------------------------------------------------------------------------
+
+    def changed(self, market_ids: Collection[int]) -> None:
+        """Other records of these markets are valid now."""
+        for market_id in market_ids:
+            term, entry = self._feeds.term(market_id), self.ledger.known.market(market_id)
+            if term is not None and entry is not None and entry.record.term > term:
+                self._gate.fence(market_id, entry.record.term)
+        self._dirty.update(market_ids)
+        self._wake.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                dirty, self._dirty = self._dirty, set()
+                for market_id in sorted(dirty):
+                    if self._due(market_id):
+                        nursery.start_soon(self._settle, market_id)
+
+    def _due(self, market_id: int) -> bool:
+        """Whether feed and log differ."""
+        return self._feeds.term(market_id) != self._term_here(market_id)
+
+    def _term_here(self, market_id: int) -> int | None:
+        """The term in which a market is to run here; None: it is not."""
+        entry = self.ledger.known.market(market_id)
+        if self._closing or entry is None or not self.ledger.writer.holds(entry):
+            return None
+        return entry.record.term
+
+    async def _settle(self, market_id: int) -> None:
+        """Make the feed of a market what the log says."""
+        async with self._locks[market_id]:
+            running, wanted = self._feeds.term(market_id), self._term_here(market_id)
+            if wanted is None:
+                self.waiting.pop(market_id, None)
+            if running is not None and running != wanted:
+                await self._feeds.stop(market_id, self._why_stopped(market_id))
+            if wanted is not None and running != wanted and market_id not in self.waiting:
+                await self._start_feed(market_id, wanted)
+
+    async def _start_feed(self, market_id: int, term: int) -> bool:
+        entry = self.ledger.known.market(market_id)
+        assert entry is not None
+        request = entry.record.market
+        try:
+            await self._gate.ensure_market(market_id)
+            await self._feeds.start(request, term)
+        except Level4Error as error:
+            log.warning("market not started yet", market=str(request), reason=str(error))
+            if market_id not in self.waiting and self._nursery is not None:
+                self._nursery.start_soon(self._try_again, market_id)
+            self.waiting[market_id] = Waiting(request, str(error))
+            return False
+        self.waiting.pop(market_id, None)
+        return True
+
+    async def _try_again(self, market_id: int) -> None:
+        pause = _FIRST_PAUSE
+        while market_id in self.waiting:
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            async with self._locks[market_id]:
+                term = self._term_here(market_id)
+                if term is None or (market_id in self.waiting and await self._start_feed(market_id, term)):
+                    self.waiting.pop(market_id, None)
+                    return
+
+    def _why_stopped(self, market_id: int) -> str:
+        entry = self.ledger.known.market(market_id)
+        if entry is None:
+            return "the market was removed"
+        record = entry.record
+        if record.desired is Desired.STOPPED:
+            return record.reason or f"stopped through node {record.by.node}"
+        return f"moved to node {record.host}" if record.host else "no node has room for it"
+
+    # -- the start ----------------------------------------------------------------------------------------------
+
+    async def take_back(self) -> None:
+        """Take the markets of an earlier process of this name, once the log has been read."""
+        async with trio.open_nursery() as nursery:
+            for entry in to_take_back(self.ledger.known, self.ledger.writer).values():
+                market_id = entry.record.market.id
+                if self.active >= self._capacity:
+                    nursery.start_soon(self._unplace, market_id)
+                else:
+                    self._claiming.add(market_id)
+                    nursery.start_soon(self._take_back, entry)
+
+    async def _take_back(self, entry: Entry) -> None:
+        request = entry.record.market
+        try:
+            with trio.CancelScope(shield=True):
+                await self.ledger.claim(request)
+        except (LostError, UnavailableError) as error:
+            log.warning("market not taken back", market=str(request), reason=str(error))
+        else:
+            log.info("market taken back from the log", market=str(request))
+        finally:
+            self._claiming.discard(request.id)
+        await self._settle(request.id)
+
+    async def _unplace(self, market_id: int) -> None:
+        try:
+            await self.ledger.unplace(market_id, f"node {self._node} has room for {self._capacity} markets only")
+        except UnavailableError as error:
+            log.warning("market without room", market_id=market_id, reason=str(error))
+
+    async def start_wanted(self, request: MarketRequest) -> Level4Error | None:
+        """Start a market of the settings, unless the log has it already; again and again while something is away.
+
+        Returns why it never can be started.
+        """
+        pause = _FIRST_PAUSE
+        while not self._closing:
+            entry = self.ledger.known.market(request.id)
+            if entry is not None and _another(request, entry):
+                return ConfigError(
+                    f"{request}: market id {request.id} is {entry.record.market} in the ownership log, on node "
+                    f"{entry.record.host or 'none yet'}; stop that one first or use another id"
+                )
+            if request.id in self._claiming or self._taken(entry):
+                log.info("market runs already", market=str(request), node=entry.record.host if entry else self._node)
+                return None
+            try:
+                await self.start(request)
+                return None
+            except LostError:
+                continue
+            except (UnavailableError, ExchangeError) as error:
+                if request.id in self.ledger.mine():
+                    return None  # held, and tried again
+                self.waiting[request.id] = Waiting(request, str(error))
+                log.warning("market not started yet", market=str(request), reason=str(error), again_in=pause)
+            except Level4Error as error:
+                log.error("market cannot be started", market=str(request), reason=str(error))  # noqa: TRY400 - expected
+                return error
+            await trio.sleep(pause)
+            self.waiting.pop(request.id, None)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return None
+
+    def _taken(self, entry: Entry | None) -> bool:
+        """Whether a market is to run and somebody has it."""
+        return entry is not None and entry.record.desired is Desired.RUNNING and not self.ledger.free(entry)
+
+
+def _another(request: MarketRequest, entry: Entry | None) -> bool:
+    """Whether the id belongs to another market that is to run, be it placed or not."""
+    return entry is not None and entry.record.desired is Desired.RUNNING and entry.record.market != request
