@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +29,7 @@ from level4.publish.clients import Client, grow
 from level4.publish.encode import Record
 from level4.publish.handoff import HandOff, PublisherSettings
 from level4.publish.kafka import KafkaLink
-from level4.publish.outbox import Outbox
+from level4.publish.outbox import Outbox, Queued
 from level4.publish.stats import PublisherStats
 from level4.publish.topics import has_partition
 
@@ -62,6 +63,9 @@ class KafkaPublisher:
     """Publishes events to Kafka. `node` is this node's name, for the events that the publisher itself makes."""
 
     def __init__(self, settings: PublisherSettings, node: str) -> None:
+        self.may_publish: Callable[[], bool] = lambda: True
+        """Asked before each hand-off; while it says no, events are kept as if Kafka were away."""
+        self._fences: dict[int, int] = {}
         self._settings = settings
         self._node = node
         self._outbox = Outbox(settings.max_events, settings.max_bytes, settings.reserve)
@@ -97,6 +101,10 @@ class KafkaPublisher:
         if self._waiting:
             self._waiting = False
             self._wake.set()
+
+    def fence(self, market_id: int, term: int) -> None:
+        """Hand over nothing more of the market from terms before this one; dropped events are counted as fenced."""
+        self._fences[market_id] = max(term, self._fences.get(market_id, 0))
 
     @property
     def ready(self) -> bool:
@@ -219,7 +227,7 @@ class KafkaPublisher:
             room = min(settings.batch, settings.window - self._link.outstanding)
             if not self._outbox:
                 await self._pause(_TICK if self._link.outstanding else _IDLE, until_put=True)
-            elif room <= 0:
+            elif room <= 0 or not self.may_publish():
                 await self._pause(_TICK, until_put=False)
             elif (rest := began + settings.gather_seconds - now) > 0:
                 await self._pause(rest, until_put=False)
@@ -231,10 +239,22 @@ class KafkaPublisher:
 
     async def _hand_over(self, room: int) -> None:
         batch = self._outbox.take(room)
+        if self._fences:
+            batch = self._unfenced(batch)
         self._handed_over += len(batch)
         self._stats.sent += len(batch)
         published_us = time.time_ns() // 1000
         await trio.to_thread.run_sync(self._hand_off, batch, published_us, abandon_on_cancel=True)
+
+    def _unfenced(self, batch: list[Queued]) -> list[Queued]:
+        fences = self._fences
+        kept = [
+            slot
+            for slot in batch
+            if (event := slot.event).market_id is None or event.epoch >= fences.get(event.market_id, 0) * RUNS_PER_TERM
+        ]
+        self._stats.fenced += len(batch) - len(kept)
+        return kept
 
     async def _pause(self, seconds: float, *, until_put: bool) -> None:
         """Sleep; a failure of the producer, or (when wanted) the next `put`, ends it."""

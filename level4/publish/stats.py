@@ -53,6 +53,8 @@ class PublisherStats:
     statuses_dropped: int = 0
     refused: int = 0
     """Events that Kafka would not take, had no partition, or could not be encoded."""
+    fenced: int = 0
+    """Events of a market that another node had taken by then: not published, for its streams have gone on there."""
     errors: int = 0
     reconnects: int = 0
     last_error: str | None = None
