@@ -40,8 +40,9 @@ from level4.model import (
     Status,
     UnavailableError,
 )
+from level4.ops.kafka import kafka_settings
 from level4.ops.settings import Settings
-from level4.publish import KafkaPublisher, KafkaSettings, Layout, PublisherSettings
+from level4.publish import KafkaPublisher, PublisherSettings
 from level4.rpc.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from level4.rpc.health import Health
 from level4.rpc.serve import serve
@@ -210,13 +211,10 @@ class Node:
 
     def __init__(self, settings: Settings, *, random: Random | None = None) -> None:
         self.settings = settings
-        kafka = KafkaSettings(
-            endpoints=tuple(str(address) for address in settings.kafka_endpoints),
-            layout=Layout(settings.create_topics, settings.partitions, settings.replication_factor),
+        publishing = PublisherSettings(
+            kafka_settings(settings), settings.queue_events, settings.queue_bytes, encoding=settings.encoding
         )
-        self.publisher = KafkaPublisher(
-            PublisherSettings(kafka, settings.queue_events, settings.queue_bytes), settings.hostname
-        )
+        self.publisher = KafkaPublisher(publishing, settings.hostname)
         self._changes = Changes()
         addresses = AddressBook(
             websocket_overrides=_overrides(settings.endpoints, "websocket"),

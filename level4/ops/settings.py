@@ -29,8 +29,8 @@ _PROTOCOL = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+", re.ASCII).fullmatch
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+\.(websocket|rest)", re.ASCII).fullmatch
 _URL_SCHEMES: Final = {"websocket": ("ws", "wss"), "rest": ("http", "https")}
 
-ELSEWHERE: Final = ("LEVEL4_RECORDINGS",)
-"""Variables with our prefix that the node does not read: the folder of recorded traffic, for the tests."""
+ELSEWHERE: Final = ("LEVEL4_RECORDINGS", "LEVEL4_TEST_KAFKA")
+"""Variables with our prefix that the node does not read: the folder of recorded traffic and a broker, for the tests."""
 
 
 def _node_name(text: str) -> str:
@@ -145,6 +145,47 @@ class Settings:
         low=1,
         high=32_767,
         doc="Copies of each partition of a topic that this node creates; 3 where there are three brokers or more.",
+    )
+    retention_hours: int | None = setting(
+        "LEVEL4_RETENTION_HOURS",
+        None,
+        low=1,
+        high=87_600,
+        allowed="an integer from 1 to 87,600, or empty",
+        doc="""How long Kafka keeps the events of a topic that this node creates. Empty: as the brokers are set. Topics
+        that exist are left as they are.""",
+    )
+    encoding: Literal["json", "protobuf"] = setting(
+        "LEVEL4_ENCODING",
+        "json",
+        doc="""How events are written: `json`, or `protobuf` (level4/proto/events.proto; about half the size). The
+        headers of each record say which, so consumers may meet both in one topic.""",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = setting(
+        "LEVEL4_KAFKA_SECURITY_PROTOCOL",
+        "PLAINTEXT",
+        doc="How to talk to Kafka: `SSL` is TLS, `SASL_…` means that Kafka asks for a user. Kafka's security.protocol.",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = setting(
+        "LEVEL4_KAFKA_SASL_MECHANISM",
+        "SCRAM-SHA-512",
+        doc="How the user is proven, with `SASL_…`. PLAIN sends the password: only together with TLS.",
+    )
+    kafka_username: str = setting("LEVEL4_KAFKA_USERNAME", "", doc="User at Kafka, with `SASL_…`.")
+    kafka_password: Secret | None = setting("LEVEL4_KAFKA_PASSWORD", None, doc="The user's password.")
+    kafka_ca: Path | None = setting(
+        "LEVEL4_KAFKA_CA",
+        None,
+        doc="PEM file of the authorities that may vouch for the brokers, with TLS. Empty: the system's.",
+    )
+    kafka_certificate: Path | None = setting(
+        "LEVEL4_KAFKA_CERTIFICATE",
+        None,
+        doc="PEM file of this node's own certificate with its chain, where Kafka asks for one (mutual TLS).",
+    )
+    kafka_key: Path | None = setting("LEVEL4_KAFKA_KEY", None, doc="PEM file of the certificate's private key.")
+    kafka_key_password: Secret | None = setting(
+        "LEVEL4_KAFKA_KEY_PASSWORD", None, doc="What the private key is encrypted with. Empty: it is not."
     )
     spread_trigger: Literal["price", "size"] = setting(
         "LEVEL4_SPREAD_TRIGGER",

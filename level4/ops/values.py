@@ -145,9 +145,10 @@ def _path(raw: object, _: Any) -> Path:
 
 def _literal(raw: object, kind: Any) -> str:
     text = _text(raw, str).lower()
-    if text not in get_args(kind):
-        raise ValueError("not among them")
-    return text
+    for word in get_args(kind):
+        if word.lower() == text:
+            return str(word)
+    raise ValueError("not among them")
 
 
 def _nothing_or(raw: object, kind: Any) -> Any:
