@@ -169,6 +169,12 @@ class RankedBook(OrderBook):
             return 0
         return self._compare(bids.keys[-1], bids.sizes[-1], asks.keys[-1], asks.sizes[-1])
 
+    def trim(self, depth: int) -> None:
+        if len(self.bids.keys) - 1 > depth:
+            self.bids.trim(depth)
+        if len(self.asks.keys) - 1 > depth:
+            self.asks.trim(depth)
+
     def verify(self, checksum: int) -> bool:
         if self.bids.dirty or self.asks.dirty:
             self._value = self._checksum.value(self.bids, self.asks)

@@ -117,8 +117,11 @@ class KrakenSpotV1(Scheme):
             markets[pair].delta(
                 _levels(bids),
                 _levels(asks),
-                checksum=None if checksum is None else int(checksum),
-                exchange_time=max([row.time for row in (*bids, *asks)], default=None),
+                None,
+                None,
+                None,
+                None if checksum is None else int(checksum),
+                max([row.time for row in bids + asks], default=None),
             )
 
     def _trades(self, frame: str | bytes, markets: Markets) -> None:
