@@ -219,7 +219,7 @@ def _given(
     return None
 
 
-def _read_secret(variable: str, path: str) -> str:
+def _read_secret(variable: str, path: str) -> Secret:
     try:
         with Path(path).open("rb") as file:
             content = file.read(_SECRET_BYTES + 1)
@@ -229,7 +229,7 @@ def _read_secret(variable: str, path: str) -> str:
         raise ConfigError(f"{variable}={path!r} (from environment): {reason}. Allowed: a readable text file.") from None
     if len(content) > _SECRET_BYTES:
         raise ConfigError(f"{variable}={path!r} (from environment): longer than {_SECRET_BYTES:,} bytes.")
-    return text.rstrip("\r\n")
+    return Secret(text.rstrip("\r\n"), Path(path))
 
 
 def _refuse_unknown_variables(

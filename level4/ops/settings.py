@@ -22,6 +22,7 @@ from level4.model import ConfigError, MarketRequest
 from level4.ops.layers import DEFAULT, read_file, resolve, setting, settings_of
 from level4.ops.markets import all_different, market_of_table, parse_market
 from level4.ops.values import Address, Secret
+from level4.rpc.security import split_tokens
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII).fullmatch
 _MARKET_KIND = re.compile(r"[A-Z][A-Z0-9_]*\.[A-Z]+", re.ASCII).fullmatch
@@ -101,6 +102,39 @@ class Settings:
         allowed="a host name or IP address",
         doc="""Address the control service binds to. Loopback unless told otherwise, because whoever reaches it can
         start and stop markets.""",
+    )
+    tls_cert: Path | None = setting(
+        "LEVEL4_TLS_CERT",
+        None,
+        doc="""Certificate (PEM, with its chain) of this node: the control service is then served over TLS 1.3 only. A
+        client shows it where a node asks for one. Read again when it changes.""",
+    )
+    tls_key: Path | None = setting(
+        "LEVEL4_TLS_KEY", None, doc="Its unencrypted key (PEM). Empty: it is in the certificate's file."
+    )
+    tls_ca: Path | None = setting(
+        "LEVEL4_TLS_CA",
+        None,
+        doc="""Authorities (PEM) that clients' certificates must come from: with it the control service lets nobody in
+        who shows none (mutual TLS). A client believes nodes that these vouch for. Read again when it changes.""",
+    )
+    tls_server_name: str | None = setting(
+        "LEVEL4_TLS_SERVER_NAME",
+        None,
+        doc="Name that the certificate of a node must bear when this one calls it. Empty: the host that is called.",
+    )
+    tokens: Secret | None = setting(
+        "LEVEL4_TOKENS",
+        None,
+        allowed="tokens of at least 16 ASCII characters, apart by commas or white space; or empty",
+        doc="""Tokens: each call of the control service must show one (`authorization: Bearer …`); a client shows the
+        first. Empty: none is needed. From LEVEL4_TOKENS_FILE they are read again when the file changes.""",
+    )
+    allow_plaintext: bool = setting(
+        "LEVEL4_ALLOW_PLAINTEXT",
+        False,
+        doc="""Whether the control service may be bound to an address that others reach without TLS. Only where the
+        network itself keeps strangers away. The container image allows it, and warns.""",
     )
     kafka_endpoints: tuple[Address, ...] = setting(
         "KAFKA_ENDPOINTS",
@@ -288,7 +322,8 @@ class Settings:
     def secrets(self) -> list[str]:
         """The secret texts among the values: what logs must mask."""
         values = (getattr(self, item.name) for item in settings_of(type(self)))
-        return [value.reveal() for value in values if isinstance(value, Secret)]
+        texts = [value.reveal() for value in values if isinstance(value, Secret)]
+        return texts + ([] if self.tokens is None else split_tokens(self.tokens.reveal()))
 
 
 MARKETS_DOC: Final = (

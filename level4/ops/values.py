@@ -27,10 +27,12 @@ _BOOLEANS: Final = {
 class Secret:
     """A text that no print shows; `reveal()` gives it to the one place that needs it."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_text", "path")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, path: Path | None = None) -> None:
         self._text = text
+        self.path = path
+        """The file it came from, for those who look there for its successor."""
 
     def reveal(self) -> str:
         return self._text
@@ -136,6 +138,10 @@ def _text(raw: object, _: Any) -> str:
     return raw.strip()
 
 
+def _secret(raw: object, _: Any) -> Secret:
+    return raw if isinstance(raw, Secret) else Secret(_text(raw, str))
+
+
 def _path(raw: object, _: Any) -> Path:
     try:
         return Path(_text(raw, str)).expanduser()
@@ -194,7 +200,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, _boolean)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(Path, _path)
-    converter.register_structure_hook(Secret, lambda raw, _: Secret(_text(raw, str)))
+    converter.register_structure_hook(Secret, _secret)
     converter.register_structure_hook(Address, lambda raw, _: Address.parse(_text(raw, str)))
     converter.register_structure_hook_func(_is(Literal), _literal)
     converter.register_structure_hook_func(_is(tuple), _list)

@@ -1,6 +1,6 @@
 """A typed client of the control service for trio programs: the CLI, tests, and nodes that ask other nodes.
 
-    async with connect("127.0.0.1", 50051) as control:
+    async with connect("127.0.0.1", 50051, credentials=Credentials(ca=Path("ca.pem"), token="…")) as control:
         reply = await control.start_market(Market(id=17, exchange_name="KRAKEN", type="SPOT", …), wait_live=True)
         async with control.watch_markets() as replies:
             async for reply in replies: ...
@@ -8,19 +8,23 @@
 Every call has a deadline, which the node gets to know. Failures are `level4.rpc.errors`: the same classes the node's
 handlers raise; a node that cannot be reached is NodeUnavailableError. The connection is made with the first call.
 
-Transport security and tokens, when they come, are arguments of `connect`: `ssl` and metadata of the channel.
+What the client shows and whom it believes are its `Credentials`; without them the connection is plaintext.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final, Generic, Self, TypeVar
 
 import trio
 from google.protobuf.message import Message
 from grpclib.client import Channel, Stream, UnaryStreamMethod, UnaryUnaryMethod
+from grpclib.config import Configuration
+from grpclib.events import SendRequest, listen
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -43,6 +47,7 @@ from level4.proto.level4_pb2 import (
 )
 from level4.rpc.bridge import on_asyncio, open_loop
 from level4.rpc.errors import DeadlineExceededError, NodeUnavailableError, error_of
+from level4.rpc.security import Credentials
 
 TIMEOUT: Final = 10.0
 """Seconds for one call, unless told otherwise."""
@@ -152,11 +157,25 @@ class Replies(Generic[Rep]):
 
 
 @asynccontextmanager
-async def connect(host: str, port: int, *, timeout: float = TIMEOUT) -> AsyncIterator[ControlClient]:  # noqa: ASYNC109
-    """A client of the node at `host`:`port`. `timeout` in seconds is the default of its calls."""
+async def connect(
+    host: str,
+    port: int,
+    *,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 - sent along
+    credentials: Credentials | None = None,
+) -> AsyncIterator[ControlClient]:
+    """A client of the node at `host`:`port`. `timeout` in seconds is the default of its calls.
+
+    Raises ConfigError when a file of the credentials is not good.
+    """
+    credentials = credentials or Credentials()
+    context = credentials.context()
     failure: Exception | None = None
     async with open_loop() as loop:
-        channel = Channel(host, port)
+        config = Configuration(ssl_target_name_override=credentials.server_name)
+        channel = Channel(host, port, ssl=context, config=config)
+        if credentials.token is not None:
+            listen(channel, SendRequest, partial(_show, credentials.token))
         try:
             yield ControlClient(channel, loop, f"{host}:{port}", timeout)
         except Exception as error:
@@ -165,6 +184,10 @@ async def connect(host: str, port: int, *, timeout: float = TIMEOUT) -> AsyncIte
             channel.close()
     if failure is not None:
         raise failure  # out here, so that the loop's nurseries do not wrap it in a group
+
+
+async def _show(token: str, request: SendRequest) -> None:
+    request.metadata["authorization"] = f"Bearer {token}"
 
 
 @contextmanager
@@ -177,5 +200,8 @@ def _failures(address: str) -> Iterator[None]:
         raise DeadlineExceededError(f"node {address} did not answer in time") from None
     except StreamTerminatedError as error:
         raise NodeUnavailableError(f"node {address} ended the connection: {error}") from None
+    except ssl.SSLError as error:
+        why = getattr(error, "verify_message", None) or error.reason or error
+        raise NodeUnavailableError(f"no TLS with node {address}: {why}") from None
     except OSError as error:
         raise NodeUnavailableError(f"node {address} cannot be reached: {error.strerror or error}") from None

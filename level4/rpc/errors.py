@@ -44,6 +44,12 @@ class FailedPreconditionError(RpcError):
     code = "FAILED_PRECONDITION"
 
 
+class UnauthenticatedError(RpcError, ConfigError):
+    """No token was shown, or a wrong one."""
+
+    code = "UNAUTHENTICATED"
+
+
 class NodeUnavailableError(RpcError, UnavailableError):
     """Kafka, an exchange or a node is away: try again."""
 
@@ -63,7 +69,7 @@ class InternalError(RpcError):
 
 
 class OtherError(RpcError):
-    """Any other code: UNIMPLEMENTED, CANCELLED, UNAUTHENTICATED …"""
+    """Any other code: UNIMPLEMENTED, CANCELLED …"""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -78,6 +84,7 @@ _CLASSES: Final[dict[str, type[RpcError]]] = {
         AlreadyExistsError,
         ResourceExhaustedError,
         FailedPreconditionError,
+        UnauthenticatedError,
         NodeUnavailableError,
         DeadlineExceededError,
         InternalError,

@@ -4,7 +4,8 @@ Invariants: at most `Limits.calls` calls run at once; no message larger than `Li
 that is refused or cut off always gets a status (grpclib sends nothing for a bare cancellation, and its client would
 wait for ever); no exception leaves as UNKNOWN.
 
-Tokens, when they come, are checked in `Gate._admit`, before anything of the request is read.
+A caller's token is checked first, before anything of its request is read: every service has it checked, health and
+reflection too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from google.protobuf.message import DecodeError
 from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
+
+from level4.rpc.security import Tokens
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class RpcStats:
     in_flight: int = 0
     connections: int = 0
     refused_busy: int = 0
+    refused_unauthenticated: int = 0
+    """No token, or a wrong one."""
     refused_draining: int = 0
     refused_connections: int = 0
     refused_messages: int = 0
@@ -61,9 +66,10 @@ class RpcStats:
 
 
 class Gate:
-    """`name` is the node's, for messages."""
+    """`name` is the node's, for messages. `tokens`: None lets everybody in."""
 
-    def __init__(self, limits: Limits, stats: RpcStats, name: str) -> None:
+    def __init__(self, limits: Limits, stats: RpcStats, name: str, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
         self._limits = limits
         self._stats = stats
         self._name = name
@@ -96,6 +102,7 @@ class Gate:
         group = self._probes if probe else self._streams if from_client or to_client else self._unary
 
         async def guarded(stream: AnyStream) -> None:
+            self._authenticate(stream)
             self._admit(probe)
             task = cast("Task", asyncio.current_task())
             group.add(task)
@@ -125,6 +132,17 @@ class Gate:
                     self._no_unary.set()
 
         return guarded
+
+    def _authenticate(self, stream: AnyStream) -> None:
+        if self._tokens is None:
+            return
+        shown = stream.metadata.get("authorization") if stream.metadata is not None else None
+        if isinstance(shown, str) and self._tokens.admit(shown):
+            return
+        self._stats.refused_unauthenticated += 1
+        what = "none" if shown is None else "another one"
+        wanted = f"expected `authorization: Bearer` with a token of node {self._name}"
+        raise GRPCError(Status.UNAUTHENTICATED, f"{wanted}, got {what}")
 
     def _admit(self, probe: bool) -> None:
         if self._draining and not probe:

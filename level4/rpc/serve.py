@@ -8,8 +8,8 @@ seconds, whatever clients do. The drain runs shielded from the cancellation that
 grpclib bounds neither connections nor messages, closes no connection at its end and answers a malformed or already
 passed `grpc-timeout` with UNKNOWN; `_Connection` and `_Calls` below add what is missing.
 
-Transport security, when it comes, is an `ssl.SSLContext` given to `server.start` in `serve` and to the
-client's channel.
+Who may connect and call is `level4.rpc.security`'s business: `tls` and `tokens`. Without them anybody may, so whoever
+builds a node must not bind such a port to an address that others reach.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ from level4.model import ConfigError
 from level4.rpc.bridge import on_asyncio, open_loop
 from level4.rpc.gate import Gate, Limits, RpcStats, Service
 from level4.rpc.health import Health
+from level4.rpc.security import Tokens
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ _WINDOW: Final = 65_535
 """Unread bytes a stream or connection may have here; the least HTTP/2 allows. Requests are small."""
 _SHORTEST: Final = 0.001
 """Seconds. A deadline that passed on the way is served as this, so that it ends as DEADLINE_EXCEEDED."""
+_HANDSHAKE: Final = 10.0
+"""Seconds for a TLS handshake."""
 _IDLE: Final = 60
 """Seconds after which a silent peer is probed; three probes unanswered and it is gone."""
 
@@ -63,11 +67,14 @@ async def serve(
     limits: Limits | None = None,
     grace: float = GRACE,
     stats: RpcStats | None = None,
+    tls: ssl.SSLContext | None = None,
+    tokens: Tokens | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `services`, health and reflection until cancelled; reports the bound port when it listens.
 
-    `name` is the node's, for messages. Raises ConfigError when the address cannot be bound.
+    `name` is the node's, for messages. `tls`: from `server_context`; None: plaintext. `tokens`: of which every caller
+    must show one; None: callers need none. Raises ConfigError when the address cannot be bound.
     """
     limits = limits or Limits()
     stats = stats or RpcStats()
@@ -84,9 +91,9 @@ async def serve(
         nursery.start_soon(until_cancelled)  # the only part that sees the cancellation
         with trio.CancelScope(shield=True), listener:
             async with open_loop() as loop:
-                gate = Gate(limits, stats, name)
+                gate = Gate(limits, stats, name, tokens)
                 server = _BoundedServer(_guarded(services, health, gate), limits, stats)
-                await on_asyncio(server.start, loop)(sock=listener, backlog=limits.connections)
+                await on_asyncio(server.listen, loop)(listener, tls)
                 task_status.started(cast("int", listener.getsockname()[1]))
                 await stop.wait()
                 health.drain()
@@ -130,6 +137,17 @@ class _BoundedServer(Server):
         self._limits = limits
         self._stats = stats
         self._connections: set[_Connection] = set()
+
+    async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """asyncio. As `start`, which leaves a handshake a minute."""
+        self._server_closed_fut = self._loop.create_future()
+        self._server = await self._loop.create_server(
+            self._protocol_factory,
+            sock=listener,
+            backlog=self._limits.connections,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else _HANDSHAKE,
+        )
 
     def _protocol_factory(self) -> H2Protocol:
         return _Connection(super()._protocol_factory(), self._connections, self._limits, self._stats)

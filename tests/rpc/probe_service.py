@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from level4.rpc.errors import NotFoundError
 from level4.rpc.gate import Limits, RpcStats
 from level4.rpc.handler import rpc
 from level4.rpc.health import Health
+from level4.rpc.security import Tokens
 from level4.rpc.serve import serve
 
 START = "/level4.rpc.Control/StartMarket"
@@ -128,7 +130,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None, grace: float = 5.0) -> AsyncIterator[Running]:
+async def running(
+    limits: Limits | None = None,
+    grace: float = 5.0,
+    tls: ssl.SSLContext | None = None,
+    tokens: Tokens | None = None,
+) -> AsyncIterator[Running]:
     """Serve a probe; at the end it is drained and gone."""
     served = Running()
 
@@ -141,6 +148,8 @@ async def running(limits: Limits | None = None, grace: float = 5.0) -> AsyncIter
                 limits=limits,
                 grace=grace,
                 stats=served.stats,
+                tls=tls,
+                tokens=tokens,
                 task_status=task_status,
             )
         served.ended.set()
