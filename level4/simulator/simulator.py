@@ -1,7 +1,7 @@
 """A local exchange that speaks the wire protocols of real ones, with faults on demand.
 
 One port stands for every exchange: clients put the exchange's host in front of the path (see `address`). With
-recordings it serves those; without, it makes up Kraken, Binance and Coinbase spot markets. It shares no decoding,
+recordings it serves those; without, it makes up markets of every exchange it knows. It shares no decoding,
 checksum or synchronisation code with the program it tests: a mistake made twice would prove itself.
 """
 
@@ -20,12 +20,19 @@ from trio_websocket import ConnectionClosed, HandshakeError, wrap_server_stream
 from level4.model import ConfigError
 from level4.simulator.address import Address
 from level4.simulator.binance import Binance
+from level4.simulator.bitfinex import Bitfinex
+from level4.simulator.bitflyer import Bitflyer
+from level4.simulator.bitmex import Bitmex
+from level4.simulator.bitstamp import Bitstamp
 from level4.simulator.coinbase import Coinbase
 from level4.simulator.control import PREFIX, control
 from level4.simulator.faults import AT_ONCE, Channel, Fault, FaultKind, FaultPlan
+from level4.simulator.gemini import Gemini
+from level4.simulator.hitbtc import Hitbtc
 from level4.simulator.kraken import Kraken
 from level4.simulator.listing import DEFAULT_SYMBOLS, symbols
 from level4.simulator.playback import Playback, family
+from level4.simulator.poloniex import Poloniex
 from level4.simulator.recorded import Recording, load, load_listings
 from level4.simulator.rest import Request, Response, serve_http
 from level4.simulator.session import Session
@@ -40,6 +47,8 @@ HEAD_SECONDS: Final = 10.0
 HANDSHAKE_SECONDS: Final = 1.0
 """The whole request has been read by then."""
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
+_EXCHANGES: Final = (Bitfinex, Bitflyer, Bitmex, Bitstamp, Gemini, Hitbtc, Poloniex)
+"""Those that need nothing but symbols, pace and faults."""
 
 
 class Simulator:
@@ -82,6 +91,7 @@ class Simulator:
                 Kraken(listed, pace, self._plan),
                 Binance(listed, pace, self._plan, binance_weight),
                 Coinbase(listed, pace, self._plan),
+                *(exchange(listed, pace, self._plan) for exchange in _EXCHANGES),
             ]
         self._venues: list[Venue] = [*self._playbacks, *self._synthetic]
         self._sessions: dict[int, Session] = {}
@@ -166,6 +176,13 @@ class Simulator:
         for synthetic in self._synthetic:
             if synthetic.exchange == exchange.upper() and symbol in synthetic.markets:
                 return synthetic.markets[symbol].whole_book()
+        return None
+
+    def trades(self, exchange: str, symbol: str) -> list[dict[str, str]] | None:
+        """The last trades of a synthetic market, oldest first; the first ones are older than the simulator."""
+        for synthetic in self._synthetic:
+            if synthetic.exchange == exchange.upper() and symbol in synthetic.markets:
+                return synthetic.markets[symbol].last_trades()
         return None
 
     async def _connection(self, tcp: trio.SocketStream) -> None:

@@ -1,0 +1,140 @@
+"""What all exchanges share that are connected to first and then asked: pausing, refusals on demand, the last trades,
+the window of best levels."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from consumer import reply
+from simulated import Json, running, send
+
+from level4.simulator import Fault, FaultKind, Simulator
+from level4.simulator.book import Book, Side
+from level4.simulator.window import Window
+
+EXCHANGES: dict[str, tuple[str, str, Json]] = {
+    "BITFINEX": (
+        "api-pub.bitfinex.com/ws/2", "tBTCUSD", {"event": "subscribe", "channel": "book", "symbol": "tBTCUSD"},
+    ),
+    "BITFLYER": (
+        "ws.lightstream.bitflyer.com/json-rpc",
+        "BTC_JPY",
+        {"method": "subscribe", "params": {"channel": "lightning_board_BTC_JPY"}, "id": 1},
+    ),
+    "BITMEX": ("ws.bitmex.com/realtime", "XBTUSD", {"op": "subscribe", "args": ["orderBookL2:XBTUSD"]}),
+    "BITSTAMP": (
+        "ws.bitstamp.net", "btcusd", {"event": "bts:subscribe", "data": {"channel": "diff_order_book_btcusd"}},
+    ),
+    "GEMINI": (
+        "ws.gemini.com?snapshot=-1", "btcusd", {"id": 1, "method": "subscribe", "params": ["btcusd@depth@100ms"]},
+    ),
+    "HITBTC": (
+        "api.hitbtc.com/api/3/ws/public",
+        "BTCUSDT",
+        {"method": "subscribe", "ch": "orderbook/full", "params": {"symbols": ["BTCUSDT"]}, "id": 1},
+    ),
+    "POLONIEX": (
+        "ws.poloniex.com/ws/public",
+        "BTC_USDT",
+        {"event": "subscribe", "channel": ["book_lv2"], "symbols": ["BTC_USDT"]},
+    ),
+}  # fmt: skip
+"""By exchange: address, symbol, and a subscription to its book."""
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+async def test_pausing_stops_and_resuming_goes_on(exchange: str) -> None:
+    address, native, request = EXCHANGES[exchange]
+    simulator = Simulator(rate=500, levels=20)
+    async with running(simulator) as client, client.socket(address) as socket:
+        await send(socket, request)
+        for _ in range(20):
+            await socket.get_message()
+        simulator.pause()
+        with trio.move_on_after(0.2):
+            while True:
+                await socket.get_message()
+        still = simulator.book(exchange, native)
+        with trio.move_on_after(0.1):
+            raise AssertionError(await socket.get_message())
+        simulator.resume()
+        await socket.get_message()
+        assert simulator.book(exchange, native) != still
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+async def test_a_subscription_is_refused_on_demand_and_nothing_comes(exchange: str) -> None:
+    address, native, request = EXCHANGES[exchange]
+    simulator = Simulator(rate=500, levels=20)
+    simulator.inject(Fault(FaultKind.REFUSE_SUBSCRIPTION, exchange=exchange, market=native))
+    async with running(simulator) as client, client.socket(address) as socket:
+        await send(socket, request)
+
+        def refusal(message: Json) -> bool:
+            result = message.get("result")
+            empty = isinstance(result, dict) and result["subscriptions"] == []  # HitBTC's way
+            return "error" in message or empty or "error" in str(message.get("event"))
+
+        await reply(socket, refusal)
+        with trio.move_on_after(0.1):
+            raise AssertionError(await socket.get_message())
+        await send(socket, request)
+        for _ in range(5):
+            await socket.get_message()
+        assert (await client.stats())["faults"] == {"refuse_subscription": 1}
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+async def test_a_client_that_goes_leaves_nothing(exchange: str) -> None:
+    """A market nobody listens to stands still."""
+    address, native, request = EXCHANGES[exchange]
+    simulator = Simulator(rate=500, levels=20)
+    async with running(simulator) as client:
+        async with client.socket(address) as socket:
+            await send(socket, request)
+            for _ in range(5):
+                await socket.get_message()
+        while (await client.stats())["sessions"]:  # noqa: ASYNC110 - there is no event
+            await trio.sleep(0.01)
+        still = simulator.book(exchange, native)
+        await trio.sleep(0.05)
+        assert simulator.book(exchange, native) == still
+
+
+async def test_the_control_port_tells_the_last_trades() -> None:
+    address, native, request = EXCHANGES["HITBTC"]
+    async with running(Simulator(rate=500, trade_rate=400)) as client, client.socket(address) as socket:
+        where = f"_level4/trades?exchange=hitbtc&symbol={native}"
+        before = await client.get(where)
+        await send(socket, request)
+        while len(after := await client.get(where)) < len(before) + 5:
+            await socket.get_message()
+        assert after[: len(before)] == before
+        assert [int(trade["id"]) for trade in after] == list(range(int(after[0]["id"]), int(after[-1]["id"]) + 1))
+        assert {trade["taker"] for trade in after} == {"buy", "sell"}
+        assert (await client.http("_level4/trades?exchange=hitbtc&symbol=btcusdt")).status == 404
+
+
+def test_a_window_shows_the_best_levels_and_nothing_else() -> None:
+    random, book = Random(7), Book()
+    for off in range(1, 40):
+        book.bids.set(Decimal(100 - off), Decimal(1))
+        book.asks.set(Decimal(100 + off), Decimal(1))
+    window, shown = Window(book, 10), {side: dict(book[side].top(10)) for side in Side}
+    for _ in range(500):
+        side = random.choice(list(Side))
+        away = random.randint(1, 30) * (-1 if side is Side.BID else 1)
+        book[side].set(Decimal(100 + away), Decimal(random.choice((0, 0, 1, 2))))
+        for side, price, size in window.changes(book):
+            assert shown[side].get(price, Decimal(0)) != size
+            if size:
+                shown[side][price] = size
+            else:
+                del shown[side][price]
+        for side in Side:
+            best: Any = dict(book[side].top(10))
+            assert shown[side] == best == dict(window.shown[side])
