@@ -10,6 +10,7 @@ import click
 import trio
 
 from level4.model import Instrument, MarketRequest, MarketType
+from level4.ops.access import callable_host, credentials_of
 from level4.ops.settings import load
 from level4.ops.values import Address
 from level4.proto.level4_pb2 import Market, Node
@@ -18,7 +19,6 @@ from level4.rpc.client import ControlClient, connect
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 COLUMNS: Final = ("id", "exchange", "type", "symbol", "native", "state", "node", "reason")
 
 
@@ -49,14 +49,14 @@ def json_option(command: F) -> F:
 
 
 def call(address: Address | None, ask: Callable[[ControlClient], Awaitable[T]]) -> T:
-    """Run `ask` with a client of the node; raises like the call."""
+    """Run `ask` with a client of the node, with the credentials of the settings; raises like the call."""
+    settings = load(os.environ)
     if address is None:
-        settings = load(os.environ)
-        address = Address(_ANY_ADDRESS.get(settings.rpc_host, settings.rpc_host), settings.rpc_port)
+        address = Address(callable_host(settings.rpc_host), settings.rpc_port)
     host, port = address.host, address.port
 
     async def run() -> T:
-        async with connect(host, port) as control:
+        async with connect(host, port, credentials=credentials_of(settings)) as control:
             return await ask(control)
 
     return trio.run(run)

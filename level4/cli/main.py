@@ -45,6 +45,8 @@ _COMMANDS: Final = {
     "record": "Record everything that passes over the connections of markets.",
     "replay": "Replay recordings and print the events they lead to.",
     "simulate": "Play an exchange: WebSocket and REST on one port.",
+    "doctor": "Look for what keeps a node from doing its work.",
+    "probe": "Ask a node whether it is well, for health checks of containers.",
     "config": "Show every setting, its value and where that came from.",
     "shell": "An IPython shell beside a running node, in the same process.",
     "completion": "Print the completion script for a shell.",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 import click
+import structlog
 
 from level4.ops import logs
+from level4.ops.access import warnings_of
 from level4.ops.settings import load
 
 
@@ -30,6 +32,8 @@ def node(markets: tuple[str, ...], announce: bool, **flags: str | None) -> None:
     """
     settings = load(os.environ, flags, markets)
     logs.configure(settings.log_level, settings.log_format, secrets=settings.secrets())
+    for warning in warnings_of(settings):
+        structlog.get_logger(__name__).warning(warning)
     from level4.node import main
 
     main(settings, announce=click.echo if announce else None)
