@@ -24,6 +24,7 @@ from typing import Final
 import structlog
 import trio
 
+from level4.cluster.namesake import Namesake
 from level4.cluster.ports import Alone, Deliver, Log, LogRecord, Membership
 from level4.model import Instrument, Level4Error, MarketRequest, UnavailableError
 from level4.placement import (
@@ -119,6 +120,8 @@ class Ledger:
         self._stale.set()
         self._caught_up = trio.Event()
         self._repair = trio.Event()
+        self._leaving = False
+        self.namesake = Namesake(writer.generation)
 
     # -- what is known ------------------------------------------------------------------------------------------
 
@@ -167,7 +170,7 @@ class Ledger:
         self, market: MarketRequest, instrument: Instrument | None = None, released: Released | None = None
     ) -> Entry:
         """Take a market; its valid record, read back. Raises LostError or UnavailableError."""
-        self._check()
+        self.check()
         unix = int(self._unix_seconds())
         record = claim(self.known, self._mark(), market, unix, instrument=instrument, released=released)
         return self._won(market, await self._write(record))
@@ -178,7 +181,7 @@ class Ledger:
             entry = self.known.market(market_id)
             if entry is None or entry.record.desired is Desired.STOPPED:
                 return entry
-            self._check()
+            self.check()
             await self._write(stop(self.known, self._mark(), entry, reason))
         raise UnavailableError(f"market {market_id} changes hands all the time; not stopped, try again")
 
@@ -186,7 +189,7 @@ class Ledger:
         """Say that nobody has room for a market. Lost to another record: nothing to say. Raises UnavailableError."""
         entry = self.known.market(market_id)
         if entry is not None and entry.record.desired is Desired.RUNNING:
-            self._check()
+            self.check()
             await self._write(unplace(self.known, self._mark(), entry, reason))
 
     async def read_to_end(self) -> None:
@@ -194,10 +197,15 @@ class Ledger:
         await self._write(Barrier(self._mark()))
 
     async def leave(self) -> None:
-        """Say that this node ends in order. Whoever wants its markets need not wait. Raises UnavailableError."""
+        """Say that this node ends in order, and write no more records of it: whoever wants its markets need not wait.
+
+        Raises UnavailableError.
+        """
+        self._leaving = True
         await self._log.append(node_key(self.writer.node), None)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises UnavailableError while nothing can be claimed."""
         if not self.caught_up:
             raise UnavailableError("the ownership log has not been read to its end yet (is Kafka away?); try again")
 
@@ -253,6 +261,8 @@ class Ledger:
                 self._come_back(outcome.record.by, outcome)
         elif isinstance(outcome, Heard):
             self._silence.heard(outcome.node)
+            if outcome.node == self.writer.node:
+                self.namesake.hear(outcome.record, now=self.caught_up)
             if outcome.record is not None:
                 self._come_back(outcome.record.by, outcome)
         elif isinstance(outcome, Passed):
@@ -305,6 +315,7 @@ class Ledger:
                 for market_id, record in list(self._mine.items()):
                     if self.known.market(market_id) is None:
                         await self._write(resume(self.known, self._mark(), record))
+                await self._write_own()  # whoever claims from here on may publish at once
             except UnavailableError:
                 self._stale.set()
                 await trio.sleep(_RETRY_SECONDS)
@@ -320,12 +331,10 @@ class Ledger:
         """This node's own record, every second."""
         patience = 1
         missing = 0
-        while True:
+        while not self._leaving:
             began = trio.current_time()
-            mark = self._mark()
-            self._written = {mark.serial: began}
             try:
-                await self._write(self._about(mark))
+                await self._write_own()
                 patience, missing = 1, 0
             except _NotBackError:
                 missing += 1
@@ -336,6 +345,15 @@ class Ledger:
                 missing = 0  # Kafka is away, which is known and not the reader's fault
             self._repair.set()
             await trio.sleep_until(began + INTERVAL_SECONDS)
+
+    async def _write_own(self) -> None:
+        """This node's record, there and back: the lease holds then."""
+        mark = self._mark()
+        self._written[mark.serial] = trio.current_time()
+        try:
+            await self._write(self._about(mark))
+        finally:
+            self._written.pop(mark.serial, None)
 
     async def _keep(self) -> None:
         """Append valid records again where a void one came after them."""

@@ -56,10 +56,13 @@ class Tenancy:
         self._node = node
         self._capacity = capacity
         self._claiming: set[int] = set()
+        self._retrying: set[int] = set()
+        """Held markets that could not be started and are tried again."""
         self._locks: dict[int, trio.Lock] = defaultdict(trio.Lock)
         self._dirty: set[int] = set()
         self._wake = trio.Event()
         self._closing = False
+        self._open = False
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -75,6 +78,9 @@ class Tenancy:
         Raises LostError (somebody has it), FullError, ConfigError, UnavailableError, ExchangeError. Cancelled before
         the claim is written: nothing remains; after that, the log decides, and the market may well run.
         """
+        self.ledger.check()
+        if not self._open:
+            raise UnavailableError(f"node {self._node} has just started and takes its markets back first; try again")
         entry = self.ledger.known.market(request.id)
         if request.id in self._claiming or self._taken(entry) or _another(request, entry):
             raise LostError(request, entry)
@@ -92,12 +98,16 @@ class Tenancy:
         finally:
             self._claiming.discard(request.id)
         await self._settle(request.id)
-        if request.id in self.waiting:
+        if request.id in self._retrying:
             raise UnavailableError(f"{self.waiting[request.id].reason}; it is held by this node and tried again")
         return won
 
     async def stop(self, market_id: int, reason: str) -> None:
         """Make it a market that does not run, whoever holds it. Stopped here when this returns."""
+        if market_id in self.waiting and self.ledger.known.market(market_id) is None:
+            del self.waiting[market_id]
+            await trio.lowlevel.checkpoint()
+            return
         await self.ledger.stop(market_id, reason)
         await self._settle(market_id)
 
@@ -105,6 +115,7 @@ class Tenancy:
         """Stop the feeds; the log goes on saying that they are to run: the next process of this name takes them."""
         self._closing = True
         self.waiting.clear()
+        self._retrying.clear()
         for market_id in sorted(self.ledger.mine()):
             async with self._locks[market_id]:
                 if self._feeds.term(market_id) is not None:
@@ -150,12 +161,13 @@ class Tenancy:
             running, wanted = self._feeds.term(market_id), self._term_here(market_id)
             if wanted is None:
                 self.waiting.pop(market_id, None)
+                self._retrying.discard(market_id)
             if running is not None and running != wanted:
                 await self._feeds.stop(market_id, self._why_stopped(market_id))
-            if wanted is not None and running != wanted and market_id not in self.waiting:
+            if wanted is not None and running != wanted and market_id not in self._retrying:
                 await self._start_feed(market_id, wanted)
 
-    async def _start_feed(self, market_id: int, term: int) -> bool:
+    async def _start_feed(self, market_id: int, term: int) -> None:
         entry = self.ledger.known.market(market_id)
         assert entry is not None
         request = entry.record.market
@@ -164,23 +176,25 @@ class Tenancy:
             await self._feeds.start(request, term)
         except Level4Error as error:
             log.warning("market not started yet", market=str(request), reason=str(error))
-            if market_id not in self.waiting and self._nursery is not None:
+            if market_id not in self._retrying and self._nursery is not None:
+                self._retrying.add(market_id)
                 self._nursery.start_soon(self._try_again, market_id)
             self.waiting[market_id] = Waiting(request, str(error))
-            return False
+            return
         self.waiting.pop(market_id, None)
-        return True
+        self._retrying.discard(market_id)
 
     async def _try_again(self, market_id: int) -> None:
         pause = _FIRST_PAUSE
-        while market_id in self.waiting:
+        while market_id in self._retrying:
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             async with self._locks[market_id]:
                 term = self._term_here(market_id)
-                if term is None or (market_id in self.waiting and await self._start_feed(market_id, term)):
-                    self.waiting.pop(market_id, None)
-                    return
+                if term is None or self._feeds.term(market_id) is not None:
+                    self._retrying.discard(market_id)
+                elif market_id in self._retrying:
+                    await self._start_feed(market_id, term)
 
     def _why_stopped(self, market_id: int) -> str:
         entry = self.ledger.known.market(market_id)
@@ -194,7 +208,8 @@ class Tenancy:
     # -- the start ----------------------------------------------------------------------------------------------
 
     async def take_back(self) -> None:
-        """Take the markets of an earlier process of this name, once the log has been read."""
+        """Take the markets of an earlier process of this name. Before that nothing is started here."""
+        self._open = True
         async with trio.open_nursery() as nursery:
             for entry in to_take_back(self.ledger.known, self.ledger.writer).values():
                 market_id = entry.record.market.id
@@ -223,12 +238,17 @@ class Tenancy:
         except UnavailableError as error:
             log.warning("market without room", market_id=market_id, reason=str(error))
 
+    def announce(self, request: MarketRequest, reason: str) -> None:
+        """Show a market of the settings before it can be started."""
+        self.waiting[request.id] = Waiting(request, reason)
+
     async def start_wanted(self, request: MarketRequest) -> Level4Error | None:
         """Start a market of the settings, unless the log has it already; again and again while something is away.
 
         Returns why it never can be started.
         """
         pause = _FIRST_PAUSE
+        self.waiting.pop(request.id, None)
         while not self._closing:
             entry = self.ledger.known.market(request.id)
             if entry is not None and _another(request, entry):
@@ -253,7 +273,8 @@ class Tenancy:
                 log.error("market cannot be started", market=str(request), reason=str(error))  # noqa: TRY400 - expected
                 return error
             await trio.sleep(pause)
-            self.waiting.pop(request.id, None)
+            if self.waiting.pop(request.id, None) is None:
+                return None  # stopped meanwhile
             pause = min(2 * pause, _LONGEST_PAUSE)
         return None
 

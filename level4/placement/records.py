@@ -75,6 +75,8 @@ class MarketRecord(Struct, frozen=True, omit_defaults=True):
 
 class NodeRecord(Struct, frozen=True, omit_defaults=True):
     by: Mark
+    at_ms: int = 0
+    """When it was written, by the node's own clock, milliseconds since 1970."""
     address: str = ""
     """`host:port` of its control service."""
     active: int = 0
