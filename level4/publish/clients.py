@@ -1,7 +1,7 @@
 """kafka-python's clients: made, asked and ended here, with all that is peculiar about them (3.0.12, read 2026-11).
 
 * A constructor connects, and when it fails it leaves its sockets open: the network client is made by a factory that
-  remembers it.
+  remembers it, and that also keeps why connections failed, which the constructor's own error does not say.
 * `KafkaProducer.close()` flushes first; with records that cannot be delivered it raises and leaves its thread running.
   Ending its network thread by `force_close` works always, at once, also for a wedged producer; then all its futures
   fail. Its finaliser would flush too, in whatever thread it runs, unless the producer is marked closed.
@@ -16,12 +16,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaProducer  # type: ignore[import-untyped]
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError  # type: ignore[import-untyped]
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
+from kafka.net.manager import KafkaConnectionManager  # type: ignore[import-untyped]
+from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
 
 from level4.model import Level4Error, UnavailableError
 from level4.publish.topics import Layout, ensure_topics, explain, grow_topics
@@ -126,7 +129,7 @@ def _ask(settings: KafkaSettings, question: Callable[[KafkaAdminClient], dict[st
     except Level4Error:
         raise
     except Exception as error:  # besides KafkaError it lets through whatever its parts raise
-        raise unavailable(settings, error) from error
+        raise unavailable(settings, error, made) from error
     finally:
         if admin is not None:
             admin.close()
@@ -161,20 +164,38 @@ def _producer(settings: KafkaSettings) -> KafkaProducer:
         else:
             for client in made:
                 client.close()
-        raise unavailable(settings, error) from error
+        raise unavailable(settings, error, made) from error
     return producer
 
 
-def unavailable(settings: KafkaSettings, error: Exception) -> UnavailableError:
-    """The error of a client that could not be made."""
-    return UnavailableError(f"expected Kafka at {', '.join(settings.endpoints)}, got {explain(error)}")
+def unavailable(settings: KafkaSettings, error: Exception, made: Sequence[KafkaNetClient] = ()) -> UnavailableError:
+    """The error of a client that could not be made; `made`: its network clients, which may know more."""
+    reasons = [client._manager.reason for client in made if client._manager.reason is not None]
+    why = reasons[-1] if reasons and isinstance(error, KafkaTimeoutError) else error
+    text = f"expected Kafka at {', '.join(settings.endpoints)}, got {explain(why)}"
+    if "SASL" in settings.options.get("security_protocol", "") and type(why) is KafkaConnectionError:
+        # the broker's refusal and the end of the connection come together, and kafka-python sees the end only
+        text += "; a wrong user or password looks the same"
+    return UnavailableError(text)
+
+
+class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # it ships no types
+    """Remembers why the last connection failed: a time that ran out says nothing of certificates and passwords."""
+
+    reason: Exception | None = None
+
+    async def _connect(self, node: Any, connection: Any, *rest: Any, **how: Any) -> None:
+        await super()._connect(node, connection, *rest, **how)
+        if connection.init_future.failed():
+            self.reason = connection.init_future.exception
 
 
 def remembering(made: list[KafkaNetClient]) -> Callable[..., KafkaNetClient]:
     """A factory of network clients that can still be closed when the constructor that asked for one has failed."""
 
     def make(**configs: Any) -> KafkaNetClient:
-        client = KafkaNetClient(**configs)
+        net = NetworkSelector(**configs)
+        client = KafkaNetClient(net=net, manager=_Manager(net, **configs), **configs)
         made.append(client)
         return client
 

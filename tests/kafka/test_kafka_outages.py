@@ -130,7 +130,8 @@ def wedged(broker: BrokerProcess) -> bool:
         assert late.failed()
         for _ in range(2):
             future = producer.send(TIMESALES, b"{}", partition=31)
-            while not future.is_done:  # by success or by the delivery timeout
+            deadline = time.monotonic() + 3  # seen: it neither succeeds nor fails
+            while not future.is_done and time.monotonic() < deadline:
                 time.sleep(0.05)
             if future.succeeded():
                 return False
