@@ -165,6 +165,7 @@ class FaultPlan:
 _SIZES = (
     re.compile(r'"(?:qty|new_quantity|size)":\s*"?([0-9.]+)'),
     re.compile(r'\[\s*"(?:buy|sell)",\s*"[0-9.]+",\s*"([0-9.]+)"'),
+    re.compile(r'\["(?:new|change)",[0-9.e-]+,([0-9.]+)'),
     re.compile(r'\[[0-9.e-]+,[1-9][0-9]*,-?([0-9.]+)'),
     re.compile(r'\[\s*"?[0-9.]+"?,\s*"?([0-9.]+)"?\s*[\],]'),
 )

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from zlib import crc32
 
 import msgspec
@@ -58,14 +58,19 @@ class _BookKey:
 
 class Kraken(Synthetic):
     exchange = "KRAKEN"
+    asset_class: ClassVar[str | None] = None
+    """What subscriptions have to name, on the Unified WebSocket."""
 
     def __init__(self, symbols: Iterable[str], pace: Pace, plan: FaultPlan) -> None:
-        markets = [Market(symbol.upper(), pace.walk(self.exchange, listed(symbol, 8))) for symbol in symbols]
+        markets = self.listed(symbols, pace)
         super().__init__(markets, pace, plan)
         self._books: dict[_BookKey, dict[int, Session]] = {}
         self._trades: dict[str, dict[int, Session]] = {}
         self._history: dict[str, list[str]] = {market.native: [] for market in markets}
         self._connections = count(12_345_678_901)
+
+    def listed(self, symbols: Iterable[str], pace: Pace) -> list[Market]:
+        return [Market(symbol.upper(), pace.walk(self.exchange, listed(symbol, 8))) for symbol in symbols]
 
     def speaks(self, address: Address) -> bool:
         return address.host in ("ws.kraken.com", "beta-ws.kraken.com") and address.path == "/v2"
@@ -119,7 +124,9 @@ class Kraken(Synthetic):
             return
         channel, symbols = parameters.get("channel"), parameters.get("symbol")
         depth = parameters.get("depth", 10)
-        if channel not in ("book", "trade"):
+        if self.asset_class is not None and parameters.get("asset_class") != self.asset_class:
+            self._reply(session, received, request, None, error="Asset class not supported")
+        elif channel not in ("book", "trade"):
             self._reply(session, received, request, None, error="Channel not supported")
         elif not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols) or not symbols:
             self._reply(session, received, request, None, error="Symbol(s) must be an array of strings")

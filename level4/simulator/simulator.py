@@ -8,7 +8,7 @@ checksum or synchronisation code with the program it tests: a mistake made twice
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -20,17 +20,24 @@ from trio_websocket import ConnectionClosed, HandshakeError, wrap_server_stream
 from level4.model import ConfigError
 from level4.simulator.address import Address
 from level4.simulator.binance import Binance
+from level4.simulator.binance_derivatives import WEIGHT, BinanceDelivery, BinanceFutures
+from level4.simulator.binance_streams import Budget
 from level4.simulator.bitfinex import Bitfinex
 from level4.simulator.bitflyer import Bitflyer
 from level4.simulator.bitmex import Bitmex
 from level4.simulator.bitstamp import Bitstamp
+from level4.simulator.bybit import BybitInverse, BybitLinear, BybitOption, BybitSpot
 from level4.simulator.coinbase import Coinbase
 from level4.simulator.control import PREFIX, control
+from level4.simulator.deribit import Deribit
 from level4.simulator.faults import AT_ONCE, Channel, Fault, FaultKind, FaultPlan
 from level4.simulator.gemini import Gemini
 from level4.simulator.hitbtc import Hitbtc
 from level4.simulator.kraken import Kraken
+from level4.simulator.kraken_futures import KrakenFutures
+from level4.simulator.kraken_unified import KrakenUnified
 from level4.simulator.listing import DEFAULT_SYMBOLS, symbols
+from level4.simulator.okx import Okx
 from level4.simulator.playback import Playback, family
 from level4.simulator.poloniex import Poloniex
 from level4.simulator.recorded import Recording, load, load_listings
@@ -47,7 +54,23 @@ HEAD_SECONDS: Final = 10.0
 HANDSHAKE_SECONDS: Final = 1.0
 """The whole request has been read by then."""
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
-_EXCHANGES: Final = (Bitfinex, Bitflyer, Bitmex, Bitstamp, Gemini, Hitbtc, Poloniex)
+_EXCHANGES: Final[tuple[Callable[[list[str], Pace, FaultPlan], Synthetic], ...]] = (
+    Bitfinex,
+    Bitflyer,
+    Bitmex,
+    Bitstamp,
+    BybitInverse,
+    BybitLinear,
+    BybitOption,
+    BybitSpot,
+    Deribit,
+    Gemini,
+    Hitbtc,
+    KrakenFutures,
+    KrakenUnified,
+    Okx,
+    Poloniex,
+)
 """Those that need nothing but symbols, pace and faults."""
 
 
@@ -64,6 +87,7 @@ class Simulator:
         trade_rate: float = 2.0,
         levels: int = 200,
         seed: int = 0,
+        gather: float = 1.0,
         binance_weight: int = 6000,
     ) -> None:
         """A simulator; `serve` runs it.
@@ -71,7 +95,8 @@ class Simulator:
         `recordings`: files to serve; none: synthetic exchanges. `speed`: of recordings, None for as fast as the
         client reads. `loop`: close the connection after the last frame, so that the client comes back for another
         round. `names`: `BASE/QUOTE` symbols of each synthetic exchange; `markets`: generate more up to this many.
-        `rate`, `trade_rate`: updates and takers a second for each market. `levels`: price levels a side.
+        `rate`, `trade_rate`: updates and takers a second for each market. `levels`: price levels a side. `gather`: how
+        long exchanges gather changes before they tell them, as a part of what the real ones take (0: not at all).
         `binance_weight`: Binance's REST budget a minute.
         Raises ConfigError when a recording cannot be served.
         """
@@ -85,11 +110,14 @@ class Simulator:
         if recordings:
             self._playbacks = _playbacks(recordings, speed, loop)
         else:
-            pace = Pace(rate, trade_rate, levels, seed)
+            pace = Pace(rate, trade_rate, levels, seed, gather)
             listed = symbols(markets, names)
+            shared = Budget(WEIGHT)
             self._synthetic = [
                 Kraken(listed, pace, self._plan),
                 Binance(listed, pace, self._plan, binance_weight),
+                BinanceFutures(listed, pace, self._plan, shared),
+                BinanceDelivery(listed, pace, self._plan, shared),
                 Coinbase(listed, pace, self._plan),
                 *(exchange(listed, pace, self._plan) for exchange in _EXCHANGES),
             ]
