@@ -149,7 +149,8 @@ def online(name: str, address: Address | None, as_json_: bool) -> None:
 
 
 async def _active(control: ControlClient, text: str) -> Market:
-    """The one active market with this id or name, by its id."""
+    """The one active market with this id or name. A call with all of its fields cannot hit another market that took the
+    id in the meantime."""
     active = await control.list_markets()
     if text.isascii() and text.isdigit():
         found = [one for one in active if one.id == int(text)]
@@ -164,7 +165,7 @@ async def _active(control: ControlClient, text: str) -> Market:
             raise ambiguous(name, [described(one) for one in found])
     if not found:
         _nothing_is(text, active)
-    return Market(id=found[0].id, symbol=found[0].symbol)
+    return found[0]
 
 
 def _nothing_is(text: str, active: list[Market]) -> NoReturn:
