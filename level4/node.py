@@ -237,8 +237,7 @@ class Node:
         for request in self.settings.markets:
             self.tenancy.announce(request, "waiting for Kafka")
         await self.ledger.wait_caught_up()
-        with trio.move_on_after(self.ledger.namesake.may_live(time.time())):
-            await self._stop.wait()
+        await trio.sleep(self.ledger.namesake.may_live(time.time()))
         await self.tenancy.take_back()
         async with trio.open_nursery() as nursery:
             for request in self.settings.markets:
@@ -254,7 +253,8 @@ class Node:
             log.warning("events not delivered: Kafka did not acknowledge them in time", events=remainder)
         try:
             with trio.move_on_after(LEAVE_SECONDS):
-                await self.ledger.leave()
+                if not self.ledger.namesake.lives.is_set():  # or its markets would be taken for free
+                    await self.ledger.leave()
         except UnavailableError as error:
             log.info("no last word in the ownership log", reason=str(error))
         log.info("stopped", node=self.settings.hostname)

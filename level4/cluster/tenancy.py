@@ -252,10 +252,12 @@ class Tenancy:
         while not self._closing:
             entry = self.ledger.known.market(request.id)
             if entry is not None and _another(request, entry):
-                return ConfigError(
+                other = ConfigError(
                     f"{request}: market id {request.id} is {entry.record.market} in the ownership log, on node "
                     f"{entry.record.host or 'none yet'}; stop that one first or use another id"
                 )
+                log.error("market cannot be started", market=str(request), reason=str(other))
+                return other
             if request.id in self._claiming or self._taken(entry):
                 log.info("market runs already", market=str(request), node=entry.record.host if entry else self._node)
                 return None
