@@ -23,7 +23,7 @@ from level4.swim import (
     State,
 )
 from level4.swim.member import Accusation
-from level4.swim.messages import Ack, Heard, Told, decode, encode
+from level4.swim.messages import Ack, Digest, Heard, Message, More, Ping, Sender, Told, decode, encode
 from level4.swim.simulation.network import CLUSTER, FIRST_GENERATION, Node, where
 
 BOTH = pytest.mark.parametrize("keyring", [None, Keyring([bytes(32)])], ids=["clear", "sealed"])
@@ -256,15 +256,73 @@ def test_a_member_that_did_not_run_doubts_itself() -> None:
 
 def test_an_ack_proves_nothing_but_the_probe_that_it_answers() -> None:
     net = Judged()
-    nodes = net.grown(3)
+    nodes = net.grown(2)
     net.run(3)
-    net.kill(nodes[2])
+    net.kill(nodes[1])
     envelope = nodes[0].membership._core.outlet.envelope
     for _ in range(100):
         net.run(net.now + 0.1)
-        for sequence in range(100):
-            nodes[0].membership.receive_datagram(envelope.close(encode(Ack(sequence)), bytes(8)), where(2), net.now)
-    assert states(nodes[0])["node3"] == State.DEAD
+        nodes[0].membership.receive_datagram(envelope.close(encode(Ack(7)), bytes(8)), where(1), net.now)
+    assert states(nodes[0])["node2"] == State.DEAD
+
+
+def said(node: Node, now: float) -> dict[Address, list[Message]]:
+    """What a node is about to send, by destination."""
+    envelope = node.membership._core.outlet.envelope
+    return {to: decode(envelope.open(data).body) for data, to in node.membership.datagrams_to_send(now)}
+
+
+def hear(node: Node, now: float, *parts: Message) -> None:
+    body = b"".join(encode(part) for part in parts)
+    node.membership.receive_datagram(node.membership._core.outlet.envelope.close(body, bytes(8)), where(1), now)
+
+
+def test_having_to_refute_is_a_reason_to_doubt_oneself() -> None:
+    node = Judged().grown(3)[0]
+    hear(node, 0.0, Heard(Accusation(State.SUSPECT, "node1", FIRST_GENERATION, 0, "node2")))
+    assert node.membership.health == 1
+
+
+def test_a_suspect_is_told_with_the_ping_and_the_dead_when_they_speak() -> None:
+    net = Judged()
+    node = net.grown(3)[0]
+    net.run(2)
+    for state in (State.SUSPECT, State.DEAD):
+        node.membership._rumours.accuse(net.nodes[where(1)].membership.own, state, net.now)
+        node.membership._core.queue.clear()
+        expected = Heard(Accusation(state, "node2", FIRST_GENERATION, 0, ""))
+        if state == State.SUSPECT:
+            envelope = node.membership._core.outlet.envelope
+            ((data, _),) = pinged(node.membership, "node2", net.now)
+            assert expected in decode(envelope.open(data).body)
+        ping = Ping(9, "node1", FIRST_GENERATION)
+        hear(node, net.now, Sender("node2", FIRST_GENERATION, 0, node.membership.view), ping)
+        reply = said(node, net.now)[where(1)]
+        assert expected in reply
+        assert Ack(9) in reply
+
+
+def test_the_dead_are_told_too() -> None:
+    net = Judged()
+    node = net.grown(2)[0]
+    net.run(2)
+    node.membership._rumours.accuse(net.nodes[where(1)].membership.own, State.DEAD, net.now)
+    node.membership._core.gossip(net.now)
+    assert where(1) in said(node, net.now)
+
+
+def test_an_answer_that_ends_early_says_where() -> None:
+    net = Judged()
+    others = [Member(f"node{i:03}", FIRST_GENERATION, 0, where(i)) for i in range(300)]
+    node = net.start("own", where(999), members=others)
+    hear(node, 1.0, Digest("", "", ()))
+    envelope = node.membership._core.outlet.envelope
+    replies = [decode(envelope.open(data).body) for data, _ in node.membership.datagrams_to_send(1.0)]
+    told = [part.rumour.name for parts in replies for part in parts if isinstance(part, Told)]
+    (more,) = [part for parts in replies for part in parts if isinstance(part, More)]
+    assert 50 < len(told) < 300
+    assert max(told) < more.first
+    assert len(replies) == 5
 
 
 def test_a_ping_for_another_life_is_not_answered_but_corrected() -> None:
@@ -457,7 +515,7 @@ def test_a_half_without_seeds_remembers_where_the_others_were() -> None:
 
 
 def test_what_gossip_missed_is_found_by_comparing() -> None:
-    net = Judged()
+    net = Judged(config=replace(FEEDS, sync_interval=1e6))  # so it is the fingerprints that tell
     nodes = net.grown(40)
     net.run(3)
     nodes[0].membership._rumours.accuse(nodes[0].membership.members()[9], State.DEAD, net.now)
