@@ -154,7 +154,7 @@ class OwnershipLog:
                 await trio.to_thread.run_sync(close, limiter=self._threads, abandon_on_cancel=True)
 
     def _break(self, why: str) -> None:
-        self._why = why
+        self._why, self._client = why, None
         self._broken.set()
 
     async def _read(self, client: LogClient) -> None:
