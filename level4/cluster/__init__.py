@@ -1,0 +1,1 @@
+"""Several nodes as one system: gossip over UDP, and acting on what placement decides."""
