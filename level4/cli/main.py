@@ -7,7 +7,9 @@ Commands are imported when they are called, so that `level4 --help` answers at o
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 from typing import Any, Final, NoReturn
 
 import click
@@ -113,3 +115,10 @@ def _fail(error: Level4Error) -> NoReturn:
 @click.version_option(__version__, prog_name="level4")
 def main() -> None:
     """Level-2 market data of crypto exchanges, kept honest, published to Kafka."""
+    # Until a command listens itself: as process 1 of a container a signal that nobody takes is lost.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)

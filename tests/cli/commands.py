@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trio
+
 SECONDS = 30.0
 
 
@@ -62,9 +64,15 @@ class Commands:
         )
 
     def stop_all(self) -> None:
-        """End every market of the node."""
-        for market in self("market", "list", "--json").json:
-            assert self("market", "stop", str(market["id"])).code == 0
+        """End every market of the node; from this process, because that is quicker."""
+        from level4.rpc.client import connect  # in here, where the warnings of its imports are known
+
+        async def stop() -> None:
+            async with connect("127.0.0.1", int(self.env["RPC_PORT"])) as control:
+                for market in await control.list_markets():
+                    await control.stop_market(market)
+
+        trio.run(stop)
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> Done:

@@ -61,7 +61,6 @@ def with_node(simulated: Commands, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def node(with_node: Commands) -> Iterator[Commands]:
-    """The same, without any market before and after."""
-    with_node.stop_all()
+    """The same; its markets are stopped afterwards."""
     yield with_node
     with_node.stop_all()
