@@ -38,9 +38,17 @@ class Row:
     depth: int = 10_000
     """How many levels the protocol shows."""
     dated: bool = False
+    strike: str | None = None
+    right: str | None = None
+    part: str = ""
+    """What the simulator calls this part of the exchange, where it has several."""
 
     def __str__(self) -> str:
         return f"{self.exchange}.{self.type}" + (f" {self.protocol}" if self.protocol else "")
+
+    @property
+    def simulated(self) -> str:
+        return self.part or self.exchange
 
 
 class Quick(Random):
@@ -61,7 +69,7 @@ class Rig:
         self.feeds = feeds
         self.published = published
         self.instrument = found
-        known = simulator.book(row.exchange, found.native_symbol) is not None
+        known = simulator.book(row.simulated, found.native_symbol) is not None
         self.native = found.native_symbol if known else found.native_symbol.lower()
         """What the simulator calls it: Gemini has two spellings."""
 
@@ -106,17 +114,17 @@ class Rig:
     # -- what is true ---------------------------------------------------------------------------------------------
 
     def true_book(self) -> tuple[list[Level], list[Level]]:
-        book: Any = self.simulator.book(self.row.exchange, self.native)
+        book: Any = self.simulator.book(self.row.simulated, self.native)
         return _levels(book["bids"][: self.row.depth]), _levels(book["asks"][: self.row.depth])
 
     def true_trades(self) -> list[tuple[str, Decimal, Decimal]]:
-        told = self.simulator.trades(self.row.exchange, self.native)
+        told = self.simulator.trades(self.row.simulated, self.native)
         assert told is not None
         return [(each["taker"], Decimal(each["price"]), Decimal(each["size"])) for each in told]
 
     def tally(self) -> dict[str, Any]:
         exchanges: Any = self.simulator.stats()["exchanges"]
-        tally: dict[str, Any] = exchanges[self.row.exchange].get(self.native, {"frames": 0, "trades": 0})
+        tally: dict[str, Any] = exchanges[self.row.simulated].get(self.native, {"frames": 0, "trades": 0})
         return tally
 
     # -- what is done ---------------------------------------------------------------------------------------------
@@ -137,7 +145,7 @@ class Rig:
 
     async def strike(self, kind: FaultKind, count: int = 1) -> None:
         """Have the next frames of the book struck, and see that they were."""
-        self.simulator.inject(Fault(kind, count, exchange=self.row.exchange, market=self.native, channel=Channel.BOOK))
+        self.simulator.inject(Fault(kind, count, exchange=self.row.simulated, market=self.native, channel=Channel.BOOK))
         await until(lambda: not self.simulator.pending_faults())
 
     def check(self) -> None:
@@ -161,10 +169,13 @@ def _levels(pairs: Sequence[Sequence[str]]) -> list[Level]:
 
 
 @asynccontextmanager
-async def running(row: Row, *, rate: float = 1_000.0, trade_rate: float = 100.0) -> AsyncIterator[Rig]:
+async def running(
+    row: Row, *, rate: float = 1_000.0, trade_rate: float = 100.0, gather: float = 0.0, paused: bool = True
+) -> AsyncIterator[Rig]:
     """The market LIVE, the simulator paused: from here on nothing is missed."""
-    simulator = Simulator(rate=rate, trade_rate=trade_rate, levels=30, seed=4)
-    simulator.pause()
+    simulator = Simulator(rate=rate, trade_rate=trade_rate, levels=30, seed=4, gather=gather)
+    if paused:
+        simulator.pause()
     published = MemoryPublisher()
     protocols = {f"{row.exchange}.{row.type}": row.protocol} if row.protocol else {}
     async with trio.open_nursery() as nursery:
@@ -183,7 +194,7 @@ async def running(row: Row, *, rate: float = 1_000.0, trade_rate: float = 100.0)
             )
             await nursery.start(feeds.run)
             expiry = next_quarter(datetime.now(UTC).date()).isoformat() if row.dated else None
-            request = MarketRequest(ID, row.exchange, row.type, row.base, row.quote, expiry)
+            request = MarketRequest(ID, row.exchange, row.type, row.base, row.quote, expiry, row.strike, row.right)
             with trio.fail_after(30):
                 rig = Rig(row, simulator, feeds, published, await feeds.start(request, term=7))
                 await rig.live()
