@@ -58,6 +58,11 @@ async def connected(log: OwnershipLog) -> None:
             await trio.sleep(0.01)
 
 
+async def freeze(broker: EmbeddedBroker) -> None:
+    broker.freeze()
+    await trio.sleep(0.2)  # each of its threads stops when the kernel gets to it, not when the signal is sent
+
+
 async def test_every_reader_gets_every_record_in_the_order_of_offsets(broker: EmbeddedBroker) -> None:
     settings = configure(broker)
     async with running(settings) as (one, heard), running(settings) as (other, other_heard):
@@ -90,7 +95,7 @@ async def test_while_kafka_is_away_nothing_can_be_written_and_that_is_said(broke
             await log.append("1", b"x")  # not connected yet
         await connected(log)
         await log.append("1", b"before")
-        broker.freeze()
+        await freeze(broker)
         with pytest.raises(UnavailableError, match=r"no acknowledgement within 0\.5 s; it may be there later"):
             await log.append("1", b"during")
         assert not log.connected
@@ -107,7 +112,7 @@ async def test_while_kafka_is_away_nothing_can_be_written_and_that_is_said(broke
 async def test_what_is_unacknowledged_is_bounded(broker: EmbeddedBroker) -> None:
     async with running(configure(broker, append_seconds=1.0, queue=5)) as (log, _):
         await connected(log)
-        broker.freeze()
+        await freeze(broker)
         refused = []
 
         async def append() -> None:
