@@ -127,6 +127,7 @@ class BinanceSpot(Scheme):
         lifetime_seconds=24 * 3600.0,
         rest_weight_per_minute=4800,
         snapshot_weight=50,
+        probe_weight=5,
     )
     sync = seeded_by_rest(joins=binance_spot, follows=binance_spot)
     contiguous_trade_ids = True
@@ -211,6 +212,13 @@ class BinanceSpot(Scheme):
         snapshot = _decode_snapshot(body)
         time = snapshot.e or snapshot.t  # spot says neither, options only the second
         markets[symbol].snapshot(snapshot.bids, snapshot.asks, snapshot.last_update_id, exchange_time=time)
+
+    def probe_path(self, symbol: str) -> str:
+        return f"{self.depth_path}?symbol={quote(symbol)}&limit=10"
+
+    def decode_probe(self, symbol: str, body: str | bytes, markets: Markets) -> None:
+        snapshot = _decode_snapshot(body)
+        markets[symbol].snapshot(snapshot.bids, snapshot.asks, snapshot.last_update_id)
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:

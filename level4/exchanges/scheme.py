@@ -42,6 +42,8 @@ class Limits:
     rest_weight_per_minute: int = 600
     snapshot_weight: int = 1
     """Weight of one REST snapshot in that budget."""
+    probe_weight: int | None = None
+    """Weight of one probe; None: that of a snapshot."""
 
 
 class Scheme:
@@ -59,6 +61,8 @@ class Scheme:
     sync: ClassVar[Sync]
     contiguous_trade_ids: ClassVar[bool] = False
     """Whether trade ids of a market are integers that rise by exactly one: a hole is then a known loss."""
+    crossed_seconds: ClassVar[float | None] = 5.0
+    """How long this exchange's updates can explain a book that is crossed or locked; None: for ever."""
     ping_seconds: ClassVar[float | None] = None
     """How often the client must send `ping()`; None: the exchange needs none."""
 
@@ -96,6 +100,14 @@ class Scheme:
     def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:
         """Translate a REST snapshot's body."""
         raise NotImplementedError
+
+    def probe_path(self, symbol: str) -> str:
+        """Path and query that show the top of the book, as cheap as can be (REST-seeded protocols only)."""
+        return self.snapshot_path(symbol)
+
+    def decode_probe(self, symbol: str, body: str | bytes, markets: Markets) -> None:
+        """Translate the answer of `probe_path` into a snapshot, of few levels perhaps."""
+        self.decode_snapshot(symbol, body, markets)
 
     @staticmethod
     def snapshot_symbol(url: str) -> str | None:

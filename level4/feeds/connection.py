@@ -1,11 +1,5 @@
 """One connection to one address of an exchange, and the markets it carries.
 
-    socket ─ receive ─ stamp ─ scheme.decode(frame, received_ns, sinks) ─ market.settle ─ next frame
-
-A frame is handled synchronously, from the stamp to the events, so nothing can come between its parts. What is wrong
-with a frame costs only the markets that the frame names; if it names none, all of the connection, because then nobody
-knows whose data it was.
-
 A connection never gives up: it connects again with growing, jittered delays, within the exchange's allowance of
 attempts. All its markets learn at once that the socket is gone, and that they are subscribed again. A scheme's instance
 decodes one socket, so every socket gets a new one. Subscriptions are wishes, kept until they can be sent, in batches
@@ -18,32 +12,25 @@ limit. An exception of the scheme outside a frame is a bug: it is logged with it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from random import Random
 
-import structlog
 import trio
 
 from level4.exchanges.scheme import Channel, Scheme
+from level4.feeds.hearing import Hearing, short
 from level4.feeds.pacing import Backoff, TokenBucket
-from level4.feeds.roster import Roster
-from level4.feeds.stats import ConnectionStats, worth_logging
-from level4.feeds.subscription import Sinks, Subscription
+from level4.feeds.subscription import Subscription
 from level4.feeds.transport import Disconnected, Socket, Transport
 from level4.market import Market
-from level4.model import ExchangeError, Notice
-
-log = structlog.get_logger(__name__)
 
 _BYTES_BETWEEN_CHECKPOINTS = 2**16
 _FRAMES_BETWEEN_CHECKPOINTS = 128
 _MAINTENANCE_SECONDS = 300.0
 """How long to believe in an announced maintenance before asking again with a new connection."""
-_EXPECTED = (ExchangeError, ValueError)
-"""What a bad frame makes a decoder raise (msgspec's errors are ValueErrors); anything else is logged with traceback."""
 
 
-class Connection:
+class Connection(Hearing):
     """`frame`: the list to which touched markets append themselves, shared by the process. `connects`: the exchange's
     allowance of attempts. `wall`: nanoseconds for stamps. `capacity`: how many markets it may carry."""
 
@@ -59,33 +46,18 @@ class Connection:
         wall: Callable[[], int],
         capacity: int,
     ) -> None:
-        self.scheme_type = scheme_type
-        self.address = address
+        super().__init__(scheme_type, address, frame, wall)
         self.capacity = capacity
-        self.stats = ConnectionStats(scheme_type.protocol, address)
-        self._scheme = scheme_type()
         self._transport = transport
-        self._frame = frame
         self._connects = connects
         self._random = random
         self._backoff = Backoff(random)
-        self._wall = wall
-        self._log = log.bind(protocol=scheme_type.protocol, address=address)
-
-        self._sinks = Sinks(self)
-        self.roster = Roster(self._sinks)
 
         self._run_scope = trio.CancelScope()
         self._socket_scope: trio.CancelScope | None = None
         self._ended = ""
         """Why the present socket is to be left; empty while it is good."""
         self._closing = False
-        self._maintenance_since: float | None = None
-        self._expected: int | None = None
-        self._heard = 0.0
-        """Monotonic seconds of the last frame."""
-        self._now_ns = 0
-        self._now = 0.0
 
     # -- the markets --------------------------------------------------------------------------------------------
 
@@ -102,6 +74,11 @@ class Connection:
         """Whether more than one market depends on it."""
         return len(self.roster) > 1
 
+    @property
+    def leaving(self) -> bool:
+        """Whether its present socket is being given up anyway."""
+        return bool(self._ended)
+
     def attach(self, subscription: Subscription) -> None:
         """Carry a market from now on: subscribed as soon as the socket is open and the pace allows."""
         self.roster.attach(subscription)
@@ -111,20 +88,6 @@ class Connection:
         """Carry it no more: frames that still come for it are dropped and counted."""
         self.roster.detach(subscription)
         self.stats.markets = len(self.roster)
-
-    def snapshot_path(self, subscription: Subscription) -> str:
-        """Path and query of the REST snapshot of one market."""
-        return self._scheme.snapshot_path(subscription.symbol)
-
-    def apply_snapshot(self, subscription: Subscription, body: bytes) -> None:
-        """Decode a REST snapshot like a frame; a body that cannot be decoded is a gap of this market only."""
-        self._stamp()
-        try:
-            self._scheme.decode_snapshot(subscription.symbol, body, self._sinks)
-        except Exception as error:
-            self._count_error(error, body)
-            self._gap([subscription], f"REST snapshot could not be handled: {_short(error)}")
-        self._settle()
 
     def close(self) -> None:
         """End the connection for good."""
@@ -149,7 +112,7 @@ class Connection:
                 except Exception as error:
                     self.stats.bugs += 1
                     self._log.exception("bug in handling a connection, it is made anew")
-                    self._down(f"internal error: {_short(error)}")
+                    self._down(f"internal error: {short(error)}")
                 opened = self.stats.since
                 healthy = 0.0 if opened is None else trio.current_time() - opened
                 self.stats.since = None
@@ -266,15 +229,14 @@ class Connection:
         self._stamp()
         for each in joining:
             each.sent = True
+            if each.quietly:
+                each.quietly = False
+                continue
             for channel in channels:
                 each.call(each.market.connected, channel, self._now_ns, self._now)
         self._settle()
 
     # -- listening ----------------------------------------------------------------------------------------------
-
-    def _stamp(self) -> None:
-        self._now_ns = self._wall()
-        self._now = trio.current_time()
 
     async def _listen(self, socket: Socket) -> None:
         while True:
@@ -289,112 +251,3 @@ class Connection:
                 if handled > _BYTES_BETWEEN_CHECKPOINTS or count >= _FRAMES_BETWEEN_CHECKPOINTS:
                     break
                 frame = socket.receive_nowait()
-
-    def _handle(self, frame: str | bytes) -> None:
-        self._now_ns = self._wall()
-        self._now = self._heard = trio.current_time()
-        stats = self.stats
-        stats.frames += 1
-        stats.bytes += len(frame)
-        try:
-            self._scheme.decode(frame, self._now_ns, self._sinks)
-        except Exception as error:
-            self._count_error(error, frame)
-            self._gap(self._named(frame), f"frame could not be handled: {_short(error)}")
-        self._settle()
-
-    def _settle(self) -> None:
-        """Let the touched markets publish. A bug in one costs that one."""
-        frame = self._frame
-        for market in frame:
-            try:
-                market.settle(self._now_ns, self._now)
-            except Exception as error:
-                for each in self.roster:
-                    if each.market is market:
-                        each.failed(error)
-        frame.clear()
-
-    def _named(self, frame: str | bytes) -> list[Subscription]:
-        """Whose frame this was: what it touched and what it names in quotes; all, if that is nobody."""
-        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-        touched = {id(market) for market in self._frame}
-        everybody = list(self.roster)
-        named = [each for each in everybody if id(each.market) in touched or f'"{each.symbol}"' in text]
-        return named or everybody
-
-    def _gap(self, subscriptions: Sequence[Subscription], reason: str) -> None:
-        for each in subscriptions:
-            each.stats.frame_gaps += 1
-            each.call(each.market.gap, reason, self._now_ns, self._now)
-
-    def _count_error(self, error: Exception, frame: str | bytes) -> None:
-        count = self.stats.errors.add(type(error).__name__)
-        if worth_logging(count):
-            self._log.warning(
-                "frame could not be handled; its markets are resynchronised",
-                error=_short(error),
-                count=count,
-                bytes=len(frame),
-                frame=repr(frame[:200]),
-                exc_info=None if isinstance(error, _EXPECTED) else error,
-            )
-
-    # -- what frames say about the connection -------------------------------------------------------------------
-
-    def on_dropped(self, symbol: str) -> None:
-        self.stats.dropped += 1
-
-    def on_subscribed(self, symbol: str, channel: str) -> None:
-        subscription = self.roster.get(symbol)
-        if subscription is not None:
-            subscription.acknowledged.add(channel)
-            if channel == Channel.BOOK:
-                subscription.confirmed.set()
-
-    def on_refused(self, symbol: str | None, reason: str) -> None:
-        """One market's subscription was refused; without a symbol, those of all that have no answer yet."""
-        self.stats.refusals += 1
-        if symbol is not None:
-            each = self.roster.get(symbol)
-            refused = [] if each is None else [each]
-        else:
-            refused = [each for each in self.roster if each.sent and not each.acknowledged]
-        if worth_logging(self.stats.refusals):
-            self._log.warning("exchange refused", symbol=symbol, reason=reason, count=self.stats.refusals)
-        for each in refused:
-            for channel in each.channels:
-                if channel not in each.acknowledged:
-                    each.call(each.market.refused, channel, reason, self._now_ns, self._now)
-
-    def on_notice(self, notice: Notice, text: str) -> None:
-        if worth_logging(self.stats.notices.add(notice)):
-            self._log.info("notice of the exchange", notice=str(notice), text=text)
-        if notice is Notice.RECONNECT:
-            self.leave(f"the exchange asks to reconnect: {text}")
-        elif notice is Notice.MAINTENANCE:
-            self._maintenance_since = self._now
-            for each in self.roster:
-                each.call(each.market.halt, f"maintenance: {text}", self._now_ns, self._now)
-        elif self._maintenance_since is not None:
-            self._maintenance_since = None
-            for each in self.roster:
-                self.roster.resubscribe(each, each.channels)
-
-    def on_unknown(self, kind: str) -> None:
-        if self.stats.unknown.add(kind) == 1:
-            self._log.info("unknown kind of message, ignored", kind=kind)
-
-    def on_sequence(self, number: int) -> None:
-        expected, self._expected = self._expected, number + 1
-        if expected is None or number == expected:
-            return
-        self.stats.sequence_breaks += 1
-        reason = f"sequence of the connection: expected {expected}, got {number}"
-        books = [each for each in self.roster if Channel.BOOK in each.channels]
-        self._gap(books, reason)
-        self.leave(reason)
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]

@@ -24,7 +24,7 @@ from level4.feeds.pacing import Backoff
 from level4.feeds.rest import Rest, RestRefusedError, RestUnavailableError
 from level4.feeds.stats import FeedStats, worth_logging
 from level4.feeds.subscription import Subscription
-from level4.market import Market
+from level4.market import Market, MarketStats
 from level4.model import Commands, Instrument, MarketRequest
 
 log = structlog.get_logger(__name__)
@@ -56,6 +56,7 @@ class Wishes:
         self.wants_snapshot = False
         self.wants_resubscription = False
         self.wants_reconnection: str | None = None
+        self.wants_probe = False
         self.failure: Exception | None = None
         """A bug in the market that showed in another task."""
 
@@ -71,6 +72,10 @@ class Wishes:
         self.wants_reconnection = reason
         self.woken.set()
 
+    def probe(self) -> None:
+        self.wants_probe = True
+        self.woken.set()
+
     def fail(self, error: Exception) -> None:
         if self.failure is None:
             self.failure = error
@@ -78,15 +83,15 @@ class Wishes:
 
     def repaired(self) -> None:
         """The connection has been made anew, which is more than a repair could do."""
-        self.wants_resubscription = False
+        self.wants_resubscription = self.wants_probe = False
         self.wants_reconnection = None
 
 
 class Feed:
     """The task of one market.
 
-    `make_market` builds it, given its commands and its first runs; `reconnect` finds it a new connection, given the
-    route that is to be left and why.
+    `make_market` builds it, given its commands, its first runs and where to count; `reconnect` finds it a new
+    connection, given the route that is to be left and why.
     """
 
     def __init__(
@@ -95,7 +100,7 @@ class Feed:
         request: MarketRequest,
         instrument: Instrument,
         term: int,
-        make_market: Callable[[Commands, tuple[int, int]], Market],
+        make_market: Callable[[Commands, tuple[int, int], MarketStats], Market],
         reconnect: Callable[[Route, str], None],
         rest: Rest,
         addresses: AddressBook,
@@ -117,9 +122,9 @@ class Feed:
         self._wishes = Wishes()
         self._restarts = Backoff(random)
         self._fetches = Backoff(random, base=0.5)
-        self._fetching = False
+        self._fetching = self._probing = False
         self._log = log.bind(market=str(request))
-        self.market = make_market(self._wishes, (1, 1))
+        self.market = make_market(self._wishes, (1, 1), self.stats.market)
 
     def subscription(self, symbol: str, channels: tuple[Channel, ...]) -> Subscription:
         """What this market wants of a connection."""
@@ -163,7 +168,7 @@ class Feed:
     async def _supervise(self) -> None:
         """Timers and wishes, for ever; raises what is a bug."""
         wishes = self._wishes
-        self._fetching = False
+        self._fetching = self._probing = False
         async with trio.open_nursery() as nursery:
             while True:
                 wishes.woken = trio.Event()
@@ -192,6 +197,13 @@ class Feed:
         if wishes.wants_snapshot and not self._fetching:
             self._fetching = True
             nursery.start_soon(self._fetch)
+        if wishes.wants_probe:
+            wishes.wants_probe = False
+            if not book.connection.scheme_type.sync.rest:
+                book.connection.roster.resubscribe(book.subscription, (Channel.BOOK,), quietly=True)
+            elif not self._probing:
+                self._probing = True
+                nursery.start_soon(self._probe)
 
     def _book_route(self) -> Route:
         return next(route for route in self.routes if Channel.BOOK in route.subscription.channels)
@@ -225,6 +237,24 @@ class Feed:
         self._fetching = False
         book.connection.apply_snapshot(subscription, body)
 
+    async def _probe(self) -> None:
+        """Look at the book by REST, once."""
+        book = self._book_route()
+        connection, subscription, scheme = book.connection, book.subscription, book.connection.scheme_type
+        limits = scheme.limits
+        try:
+            body = await self._rest.get(
+                self._addresses.rest(scheme) + connection.probe_path(subscription),
+                weight=limits.snapshot_weight if limits.probe_weight is None else limits.probe_weight,
+                weight_per_minute=limits.rest_weight_per_minute,
+            )
+        except (RestUnavailableError, RestRefusedError) as error:
+            self._probing = False
+            subscription.call(self.market.probe_failed, str(error), self._wall(), trio.current_time())
+            return
+        self._probing = False
+        connection.apply_probe(subscription, body)
+
     def _failed_fetch(self, error: RestUnavailableError | RestRefusedError) -> float:
         """Seconds to wait before the next try."""
         self.stats.snapshot_errors += 1
@@ -248,7 +278,7 @@ class Feed:
         """A new market in the place of the broken one, subscribed anew."""
         spread_run, trades_run = self.market.runs()
         self._wishes.clear()
-        self.market = self._make_market(self._wishes, (spread_run + 1, trades_run + 1))
+        self.market = self._make_market(self._wishes, (spread_run + 1, trades_run + 1), self.stats.market)
         self.start()
         for route in self.routes:
             route.connection.roster.replace_market(route.subscription, self.market)

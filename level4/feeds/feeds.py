@@ -28,7 +28,7 @@ from level4.feeds.pacing import TokenBucket
 from level4.feeds.rest import Rest
 from level4.feeds.stats import ConnectionStats, FeedView
 from level4.feeds.transport import Transport
-from level4.market import Market
+from level4.market import Market, MarketStats
 from level4.model import Commands, ConfigError, Instrument, MarketRequest, MarketType, Publisher, UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -183,7 +183,7 @@ class Feeds:
     # -- connections --------------------------------------------------------------------------------------------
 
     def _make_feed(self, request: MarketRequest, instrument: Instrument, term: int, venue: Venue) -> Feed:
-        def make_market(commands: Commands, runs: tuple[int, int]) -> Market:
+        def make_market(commands: Commands, runs: tuple[int, int], stats: MarketStats) -> Market:
             return Market(
                 market_id=request.id,
                 instrument=instrument,
@@ -197,7 +197,9 @@ class Feeds:
                 frame=self._frame,
                 spread_trigger=self._settings.spread_trigger,
                 contiguous_trade_ids=venue.trades.contiguous_trade_ids,
+                crossed_seconds=venue.book.crossed_seconds,
                 runs=runs,
+                stats=stats,
             )
 
         feed = Feed(
@@ -269,7 +271,7 @@ class Feeds:
     def _reconnect(self, feed: Feed, route: Route, reason: str) -> None:
         """A new connection for one market: by itself where that helps, else with all who share the old one."""
         old = route.connection
-        if old.scheme_type.sync.connection_sequence or not old.shared:
+        if old.leaving or not old.shared:
             old.leave(reason)
             return
         subscription = route.subscription

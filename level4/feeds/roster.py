@@ -79,14 +79,15 @@ class Roster:
         if self.carries(subscription):
             self._sinks[subscription.symbol] = market
 
-    def resubscribe(self, subscription: Subscription, channels: Sequence[Channel]) -> None:
-        """Nothing to do while it waits to be subscribed anyway."""
+    def resubscribe(self, subscription: Subscription, channels: Sequence[Channel], *, quietly: bool = False) -> None:
+        """Nothing to do while it waits to be subscribed anyway. `quietly`: the market keeps its book meanwhile."""
         symbol = subscription.symbol
         if not self.carries(subscription) or not subscription.sent or symbol in self._joining:
             return
         wanted = tuple(channel for channel in subscription.channels if channel in channels)
         if wanted:
             self._leaving[symbol] = self._joining[symbol] = wanted
+            subscription.quietly = quietly
             if Channel.BOOK in wanted:
                 subscription.lapse_book()
             self._changed.set()

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from level4.exchanges.scheme import Channel
+from level4.market import MarketStats
 from level4.model import FeedState, Instrument, MarketRequest
 
 _KINDS = 100
@@ -74,6 +75,8 @@ class FeedStats:
     """Reconnections this market asked for."""
     restarts: int = 0
     """Restarts of the market's task after a bug."""
+    market: MarketStats = field(default_factory=MarketStats)
+    """What the market itself counts: gaps by cause, resyncs, probes …"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class Subscription:
     """Told about a bug in the market, which its own task answers by restarting the feed."""
     lapsed: Callable[[], None] | None = None
     """Told when the socket is gone: older wishes to repair the subscription are void."""
+    quietly: bool = False
+    """The next subscription is a probe: the market keeps its book and is told nothing."""
     sent: bool = False
     """Something has been sent that an unsubscription must undo."""
     acknowledged: set[str] = field(default_factory=set)
@@ -39,7 +41,7 @@ class Subscription:
 
     def lapse(self) -> None:
         """Nothing that was sent counts any more."""
-        self.sent = False
+        self.sent = self.quietly = False
         self.acknowledged.clear()
         self.lapse_book()
         if self.lapsed is not None:
@@ -96,6 +98,37 @@ class Dropping:
 
 
 _DROPPING = Dropping()
+
+
+class Answer(Dropping):
+    """The port `Markets` for the answer to one probe: keeps the levels, and nothing else is of interest."""
+
+    def __init__(self) -> None:
+        self.book: tuple[list[Level], list[Level], int | None] | None = None
+
+    def __getitem__(self, symbol: str) -> Answer:
+        return self
+
+    def snapshot(
+        self,
+        bids: list[Level],
+        asks: list[Level],
+        last: int | None = None,
+        checksum: int | None = None,
+        exchange_time: RawTime = None,
+        depth: int | None = None,
+    ) -> None:
+        self.book = bids, asks, last
+
+    def subscribed(self, native_symbol: str, channel: str) -> None: ...
+
+    def refused(self, native_symbol: str | None, reason: str) -> None: ...
+
+    def notice(self, notice: Notice, text: str) -> None: ...
+
+    def unknown(self, kind: str) -> None: ...
+
+    def sequence(self, number: int) -> None: ...
 
 
 class ConnectionSink(Protocol):

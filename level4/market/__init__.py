@@ -2,6 +2,7 @@
 
 from level4.market.kept import MAX_KEPT
 from level4.market.market import REPEAT_SECONDS, Market
+from level4.market.stats import Cause, MarketStats
 from level4.market.whole import Succession, named
 
-__all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Market", "Succession", "named"]
+__all__ = ["MAX_KEPT", "REPEAT_SECONDS", "Cause", "Market", "MarketStats", "Succession", "named"]

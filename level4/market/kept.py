@@ -14,10 +14,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from level4.book import OrderBook, Sync, Verdict
+from level4.market.stats import Cause
 from level4.model import Level, RawTime, Row, RowChange
 
 MAX_KEPT: Final = 20_000
 """Updates kept while a REST snapshot is awaited. More: the snapshot is not coming, and a new one is needed anyway."""
+
+NOTHING: Final = 0
+UPDATE: Final = 1
+WHOLE: Final = 2
+"""What a frame said about a market's book: nothing, something, all of it."""
 
 _Delta = tuple[list[Level], list[Level], int | None, int | None, int | None, RawTime]
 
@@ -39,9 +45,9 @@ class KeptBook:
         self._depth: int | None = None
         self._kept: list[_Delta] = []
         self._touched = False
-        self._evidence = False
-        """Whether the book's subscription has shown itself alive since the market became STALE."""
-        self._broken: str | None = None
+        self._evidence = NOTHING
+        """What the present frame said about the book."""
+        self._broken: tuple[str, Cause] | None = None
         """Why the book broke in the present frame."""
         self._book_time: RawTime = None
 
@@ -55,7 +61,7 @@ class KeptBook:
         depth: int | None = None,
     ) -> None:
         self._touch()
-        self._evidence = True
+        self._evidence = WHOLE
         self._book_time = exchange_time
         self._depth = depth
         self._book.load(bids, asks)
@@ -67,7 +73,7 @@ class KeptBook:
                 self._kept = kept[i:]
                 return
         if checksum is not None and not self._book.verify(checksum):
-            self._break(f"expected the book's checksum {checksum}, the snapshot has another")
+            self._break(f"expected the book's checksum {checksum}, the snapshot has another", Cause.CHECKSUM)
 
     def delta(
         self,
@@ -82,7 +88,8 @@ class KeptBook:
         if not self._touched:
             self._touched = True
             self._frame.append(self)
-        self._evidence = True
+        if self._evidence is NOTHING:
+            self._evidence = UPDATE
         if not self._whole:
             if self._sync.rest:
                 self._keep((bids, asks, first, last, previous, exchange_time))
@@ -95,7 +102,7 @@ class KeptBook:
             if verdict is not Verdict.APPLY:
                 if verdict is Verdict.GAP:
                     numbers = f"first {first}, last {last}, previous {previous}"
-                    self._break(f"expected an update that follows {self._at}, got {numbers}")
+                    self._break(f"expected an update that follows {self._at}, got {numbers}", Cause.SEQUENCE)
                     if self._sync.rest:
                         self._keep((bids, asks, first, last, previous, exchange_time))
                 return
@@ -107,38 +114,41 @@ class KeptBook:
         if self._depth is not None:
             book.trim(self._depth)
         if checksum is not None and not book.verify(checksum):
-            self._break(f"expected the book's checksum {checksum}, ours differs")
+            self._break(f"expected the book's checksum {checksum}, ours differs", Cause.CHECKSUM)
 
     def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None:
         self._touch()
-        self._evidence = True
         if change == "partial":
             self._whole = True
+            self._evidence = WHOLE
         elif not self._whole:
             return
+        elif self._evidence is NOTHING:
+            self._evidence = UPDATE
         self._book_time = exchange_time
         wrong = self._book.rows(change, bids, asks)
         if wrong is not None:
-            self._break(wrong)
+            self._break(wrong, Cause.ROW)
 
     def heartbeat(self) -> None:
         self._touch()
-        self._evidence = True
+        if self._evidence is NOTHING:
+            self._evidence = UPDATE
 
     def _touch(self) -> None:
         if not self._touched:
             self._touched = True
             self._frame.append(self)
 
-    def _break(self, reason: str) -> None:
+    def _break(self, reason: str, cause: Cause) -> None:
         self._whole = False
         if self._broken is None:
-            self._broken = reason
+            self._broken = reason, cause
 
     def _keep(self, delta: _Delta) -> None:
         if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
-            self._break(f"expected a snapshot within {MAX_KEPT} updates, none came")
+            self._break(f"expected a snapshot within {MAX_KEPT} updates, none came", Cause.SNAPSHOT)
         self._kept.append(delta)
 
     def _forget_book(self) -> None:

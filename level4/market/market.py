@@ -2,7 +2,7 @@
 
     scheme.decode ─ snapshot, delta, trade, heartbeat ─▶ Market ─ settle ─▶ Publisher.put(event)
                                                           │
-                                                          └─▶ Commands: fetch_snapshot, resubscribe, reconnect
+                                                          └─▶ Commands: fetch_snapshot, resubscribe, reconnect, probe
 
 A frame is applied in full first: `snapshot`, `delta` and `trade` change the book and gather; `settle` publishes, trades
 before the spread, at most one spread event for a frame. Whatever breaks the book within a frame (a sequence break, a
@@ -21,8 +21,12 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from level4.book import ASK, BID, PRICES, Best, OrderBook, Sync
-from level4.market.kept import KeptBook
+from level4.market.crossing import Crossing
+from level4.market.freshness import Doubt, Freshness
+from level4.market.kept import NOTHING, WHOLE, KeptBook
+from level4.market.probing import same_top
 from level4.market.resync import Resync
+from level4.market.stats import Cause, MarketStats
 from level4.market.streams import SpreadStream, TradeStream
 from level4.model import (
     MARKED,
@@ -31,6 +35,7 @@ from level4.model import (
     Commands,
     FeedState,
     Instrument,
+    Level,
     Publisher,
     RawTime,
     Status,
@@ -68,19 +73,21 @@ class Market(KeptBook):
         frame: list[Market],
         spread_trigger: Literal["price", "size"] = "price",
         contiguous_trade_ids: bool = False,
+        crossed_seconds: float | None = 5.0,
         runs: tuple[int, int] = (1, 1),
+        stats: MarketStats | None = None,
     ) -> None:
         """`exchange_us`, `trade_us`: how the schemes of the book and of the trades (default: the same) spell time.
-        `frame`: shared by all markets; a market that was touched appends itself. `runs`: first runs of spread and
-        trades in this term."""
+        `frame`: shared by all markets; a market that was touched appends itself. `crossed_seconds`: how long the
+        exchange's updates can explain a crossed book; None: for ever. `runs`: first runs of spread and trades in this
+        term. `stats`: go on counting in these."""
         super().__init__(sync, frame)
         self.market_id = market_id
         self.instrument = instrument
         self.term = term
         self.state = _S.STARTING
         self.reason: str | None = None
-        self.bad_times = 0
-        """Exchange times that could not be read."""
+        self.stats = stats or MarketStats()
         self._exchange_us = exchange_us
         self._trade_us = trade_us or exchange_us
         self._node = node
@@ -90,7 +97,12 @@ class Market(KeptBook):
         self._trades = TradeStream(
             market_id, instrument, term, node, runs[1], contiguous_ids=contiguous_trade_ids
         )
+        self._commands = commands
         self._resync = Resync(sync, commands)
+        self._freshness = Freshness()
+        self._crossing = Crossing(crossed_seconds)
+        self._missed = False
+        """Whether updates are known to be missing since the last record, though the book is whole."""
 
         self._pending: list[_Trade] = []
         self._spread_due = self._alive_due = float("inf")
@@ -111,24 +123,35 @@ class Market(KeptBook):
         if self._pending:
             self._publish_trades(received_ns)
         if self._broken is not None:
-            reason, self._broken = self._broken, None
-            self.gap(reason, received_ns, now, keep_book=self._whole)
+            (reason, cause), self._broken = self._broken, None
+            self.gap(reason, received_ns, now, keep_book=self._whole, cause=cause)
+        evidence, self._evidence = self._evidence, NOTHING
         if not self._whole:
             return
         try:
             if self.state is _S.LIVE:
-                bits = self._book.changes() & self._watched
-                if bits:
-                    self._publish_book(self._book.best(), _CHANGED[bits], received_ns, now)
-            elif self.state is _S.SYNCING or (self.state is _S.STALE and self._evidence):
+                answered = evidence is WHOLE and self._freshness.asked and not self._sync.rest
+                if answered:
+                    self._freshness.agreed(now)
+                elif evidence:
+                    self._freshness.heard(now)
+                bits = self._book.changes()
+                if answered and bits:
+                    self._answered_otherwise(received_ns, now)
+                elif bits & self._watched:
+                    self._publish_book(self._book.best(), _CHANGED[bits & self._watched], received_ns, now)
+            elif self.state is _S.SYNCING or (self.state is _S.STALE and evidence):
                 self._come_alive(received_ns, now)
         except ValueError as error:
-            self.gap(str(error), received_ns, now)
+            self.gap(str(error), received_ns, now, cause=Cause.NUMBER)
 
     def _publish_book(self, best: Best, changed: Changed, received_ns: int, now: float) -> None:
         exchange_us = self._time(self._exchange_us, self._book_time)
-        self._publisher.put(self._spread.book(best, changed, exchange_us, received_ns // 1000))
+        record = self._spread.book(best, changed, exchange_us, received_ns // 1000)
+        self._publisher.put(record)
         self._spread_due = now + REPEAT_SECONDS
+        if self._crossing.look(record.bid_price, record.ask_price, now, fresh=changed == "state"):
+            self.stats.crossed += 1
 
     def _publish_trades(self, received_ns: int) -> None:
         pending, self._pending = self._pending, []
@@ -137,6 +160,7 @@ class Market(KeptBook):
                 side, price, size, trade_id, self._time(self._trade_us, time), received_ns // 1000
             )
             if lost:
+                self.stats.trades_lost += lost
                 self._announce("gap", f"trades missing before id {trade_id}", lost=lost)
             self._publisher.put(record)
 
@@ -145,13 +169,14 @@ class Market(KeptBook):
         try:
             return exchange_us(raw)
         except ValueError:
-            self.bad_times += 1
+            self.stats.bad_times += 1
             return None
 
     def _come_alive(self, received_ns: int, now: float) -> None:
-        """SYNCING or STALE → LIVE, with a state record: a new epoch after the book was lost, else the same."""
+        """SYNCING or STALE → LIVE, with a state record: a new epoch after updates were missed, else the same."""
         best = self._book.seen()
-        if self.state is _S.SYNCING:
+        if self.state is _S.SYNCING or self._missed:
+            self._missed = False
             self._spread.next_epoch()
         self._publish_book(best, "state", received_ns, now)
         if self.state is _S.SYNCING:
@@ -159,6 +184,7 @@ class Market(KeptBook):
         self._enter(_S.LIVE, None)
         self._announce("live", None)
         self._resync.succeeded(now)
+        self._freshness.begin(now)
 
     # -- what its feed tells ------------------------------------------------------------------------------------
 
@@ -171,7 +197,7 @@ class Market(KeptBook):
         """The connection for a channel is up and the subscription is being sent."""
         if channel == "book" and self.state is not _S.STOPPED:
             if self.state in (_S.LIVE, _S.STALE):
-                self._lose("subscribed again", now_ns)
+                self._lose("subscribed again", now_ns, Cause.SUBSCRIPTION)
             self._forget_book()
             if self.state is not _S.SYNCING:
                 self._enter(_S.SYNCING, None)
@@ -183,38 +209,84 @@ class Market(KeptBook):
             self._trades.interrupted()
         if channel == "book":
             if self.state in (_S.LIVE, _S.STALE):
-                self._lose(reason, now_ns)
+                self._lose(reason, now_ns, Cause.CONNECTION)
             self._forget_book()
             self._resync.waiting_for_connection(now)
         self._announce("reconnecting", f"{channel}: {reason}")
 
     def gap(
-        self, reason: str, now_ns: int, now: float, lost: int | None = None, *, keep_book: bool = False
+        self, reason: str, now_ns: int, now: float, *, keep_book: bool = False, cause: Cause = Cause.FRAME
     ) -> None:
         """The book is wrong or incomplete: mark it and ask for it anew. `keep_book`: a snapshot came after the
         break, in the same frame."""
+        self.stats.breaks[cause] += 1
         if not keep_book:
             self._whole = False
         if self.state in (_S.LIVE, _S.STALE):
-            self._lose(reason, now_ns, lost)
+            self._lose(reason, now_ns, cause)
             self._enter(_S.SYNCING, reason)
         elif self.state is not _S.SYNCING:
             return
         if not keep_book:
+            self.stats.resyncs += 1
             self._announce("resync", reason)
             self._resync.failed(reason, now)
 
     def stale(self, reason: str, now_ns: int, now: float) -> None:
         """There is no evidence that the book is still right."""
         if self.state is _S.LIVE:
-            self._evidence = False
+            self.stats.stale += 1
             self._fall(_S.STALE, reason, now_ns)
             self._announce("stale", reason)
+
+    def probed(self, bids: list[Level], asks: list[Level], last: int | None, now_ns: int, now: float) -> None:
+        """The answer to a probe by REST: some of the best levels, and the number of their book. Too late is no fault:
+        what was heard meanwhile counts more, and a STALE market is glad of it."""
+        if self.state not in (_S.LIVE, _S.STALE) or not (self._freshness.asked or self.state is _S.STALE):
+            return
+        if (last is not None and last == self._at) or same_top(self._book, bids, asks):
+            self._freshness.agreed(now)
+            if self.state is _S.STALE:
+                self._come_alive(now_ns, now)
+        else:
+            self._freshness.refuted(now)
+
+    def probe_failed(self, reason: str, now_ns: int, now: float) -> None:
+        """No answer by REST can be had now. Asked again, until there is an answer or the market shows itself alive."""
+        if self._freshness.asked:
+            self._doubted(reason, now_ns, now)
+            self._freshness.retry(now)
+
+    def _doubted(self, why: str, now_ns: int, now: float) -> str:
+        self.stats.probes_failed += 1
+        reason = f"nothing came for {now - self._freshness.last:.1f} s, and {why}"
+        self.stale(reason, now_ns, now)
+        return reason
+
+    def _answered_otherwise(self, now_ns: int, now: float) -> None:
+        """A new subscription, made as a probe, has brought another book: the old one had died unseen."""
+        self._doubted("a new subscription brought another book", now_ns, now)
+        self._missed = True
+        self._come_alive(now_ns, now)
+
+    def _watch(self, now_ns: int, now: float) -> None:
+        """Act on a silence that is too long for this market."""
+        doubt = self._freshness.tick(now)
+        if doubt is Doubt.ASK:
+            self.stats.probes += 1
+            self._commands.probe()
+        elif doubt is Doubt.UNANSWERED and self._sync.rest:
+            self._doubted("REST does not answer either", now_ns, now)
+            self._freshness.retry(now)
+        elif doubt is not None:
+            shown = "REST shows another book" if doubt is Doubt.REFUTED else "a new subscription brought no book"
+            self._resync.abandon(self._doubted(shown, now_ns, now), now)
 
     def halt(self, reason: str, now_ns: int, now: float) -> None:
         """The exchange refuses or is in maintenance. `connected` ends it."""
         if self.state not in (_S.HALTED, _S.STOPPED):
             self._forget_book()
+            self.stats.halted += 1
             self._fall(_S.HALTED, reason, now_ns)
             self._announce("halted", reason)
             self._resync.waiting_for_connection(now)
@@ -237,7 +309,10 @@ class Market(KeptBook):
             self._resync.waiting_for_connection(now)
 
     def tick(self, now_ns: int, now: float) -> None:
-        """Do what is due: the repeat of the last spread, `alive`, another try to get the book."""
+        """Do what is due: the repeat of the last spread, `alive`, a probe, another try to get the book."""
+        self._watch(now_ns, now)
+        if self._crossing.tick(now):
+            self.gap("the best bid was not below the best ask for too long", now_ns, now, cause=Cause.CROSSED)
         if self.state is _S.LIVE and now >= self._spread_due:
             self._publisher.put(self._spread.repeat())
             self._spread_due = now + REPEAT_SECONDS
@@ -246,18 +321,24 @@ class Market(KeptBook):
             self._alive_due = now + REPEAT_SECONDS
         overdue = self._resync.tick(now)
         if overdue is not None and self.state is not _S.STOPPED:
+            self.stats.resyncs += 1
             self._announce("resync", overdue)
 
     def next_tick(self) -> float:
         """Monotonic time of the next thing that is due (infinity: nothing)."""
         repeat = self._spread_due if self.state is _S.LIVE else float("inf")
-        return min(repeat, self._alive_due, self._resync.due)
+        return min(repeat, self._alive_due, self._resync.due, self._freshness.due(), self._crossing.due)
 
     # -- for those who look -------------------------------------------------------------------------------------
 
     @property
     def book(self) -> OrderBook:
         return self._book
+
+    @property
+    def harmless_silence(self) -> float:
+        """For how many seconds this market may be silent without being suspected."""
+        return self._freshness.limit()
 
     def runs(self) -> tuple[int, int]:
         """The present runs of spread and trades."""
@@ -266,6 +347,7 @@ class Market(KeptBook):
     def check(self) -> None:
         """Assert all internal invariants (for tests)."""
         super().check()
+        self._freshness.check()
         if self.state in (_S.LIVE, _S.STALE):
             assert self._whole, f"{self.state} without a whole book"
             assert self._spread.last is not None, f"{self.state} without a record"
@@ -274,13 +356,17 @@ class Market(KeptBook):
 
     # -- small steps --------------------------------------------------------------------------------------------
 
-    def _lose(self, reason: str, now_ns: int, lost: int | None = None) -> None:
+    def _lose(self, reason: str, now_ns: int, cause: Cause) -> None:
+        self.stats.gaps[cause] += 1
         self._fall(_S.GAP, reason, now_ns)
-        self._announce("gap", reason, lost=lost)
+        self._announce("gap", reason)
 
     def _fall(self, state: FeedState, reason: str, now_ns: int) -> None:
         """Enter a state that ends trust in the book, and mark it in the stream."""
         self._enter(state, reason)
+        if state is not _S.STALE:
+            self._freshness.end()
+            self._crossing.leave()
         if state in MARKED:
             self._publisher.put(self._spread.mark(state, now_ns // 1000))
 

@@ -2,7 +2,8 @@
 
 The first attempt is made at once. An attempt that does not bring the book within `PATIENCE_SECONDS`, or that brings a
 wrong one, is followed by the next after 1, 2, 4 … 60 s; every third takes a new connection instead. A minute of health
-forgets the failures. Where numbers run over the whole connection, only a new connection helps.
+forgets the failures. Where numbers run over the whole connection, or where a probe has shown that the subscription is
+dead, only a new connection helps.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Resync:
         """Whether an attempt is under way, so that `due` is its deadline and not the next attempt's time."""
         self._reason = ""
         self._refused = False
+        self._abandoned = False
+        """Whether the connection has proved useless for this market."""
         self.due = _NEVER
         """Monotonic time at which `tick` has something to do."""
 
@@ -41,9 +44,11 @@ class Resync:
 
     def waiting_for_connection(self, now: float) -> None:
         self._forget(now)
+        self._abandoned = False
         self.due = _NEVER
 
     def succeeded(self, now: float) -> None:
+        self._abandoned = False
         self._healthy_since = now
         self.due = _NEVER
 
@@ -58,6 +63,11 @@ class Resync:
             self._try(now)
         else:
             self._later(now)
+
+    def abandon(self, reason: str, now: float) -> None:
+        """The subscription is dead, and asking again on its connection has not helped."""
+        self._abandoned = True
+        self.failed(reason, now)
 
     def refused(self, now: float) -> None:
         """The exchange said no: ask again later, for ever."""
@@ -94,7 +104,7 @@ class Resync:
         if self._refused:
             self._refused = False
             self._commands.resubscribe()
-        elif self._sync.connection_sequence or self._failures % RECONNECT_EVERY == 0:
+        elif self._abandoned or self._sync.connection_sequence or self._failures % RECONNECT_EVERY == 0:
             self._commands.reconnect(self._reason)
         elif self._sync.rest:
             self._commands.fetch_snapshot()

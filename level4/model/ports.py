@@ -104,6 +104,11 @@ class Commands(Protocol):
     def reconnect(self, reason: str) -> None:
         """Drop the connection that carries this market's book and make a new one."""
 
+    def probe(self) -> None:
+        """Find out whether the book is still right: by REST where the book is seeded by REST (the answer goes to the
+        market's `probed`), else by subscribing once more without a word to the market (the answer is a snapshot in
+        the stream)."""
+
 
 class Publisher(Protocol):
     def put(self, event: Event) -> None:

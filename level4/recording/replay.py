@@ -223,6 +223,8 @@ class _Unanswered:
 
     def reconnect(self, reason: str) -> None: ...
 
+    def probe(self) -> None: ...
+
 
 class _Unwanted:
     """A market that was not asked for."""

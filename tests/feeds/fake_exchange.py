@@ -123,11 +123,23 @@ def say(kind: str, **more: Any) -> str:
     return json.dumps({"t": kind, **more})
 
 
+def books(text: str) -> list[str]:
+    """What an exchange answers to a subscription: acknowledgements, and books that never change."""
+    words = text.split(" ")
+    if words[0] != "sub":
+        return []
+    symbols, channels = words[2].split(","), words[1].split("+")
+    acks = [say("ack", s=symbol, ch=channel) for symbol in symbols for channel in channels]
+    return acks + [snap(symbol) for symbol in symbols if "book" in channels]
+
+
 class FakeSocket:
     """The exchange's end: the test reads `sent` and calls `give` and `cut`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answers: Callable[[str], Sequence[str]] | None = None) -> None:
         self.url = url
+        self.answers = answers
+        """What the exchange says to a message of ours, at once."""
         self.sent: list[str] = []
         self.sent_at: list[float] = []
         self.pings = 0
@@ -147,6 +159,8 @@ class FakeSocket:
         await trio.lowlevel.checkpoint()
         self.sent.append(text)
         self.sent_at.append(trio.current_time())
+        if self.answers is not None:
+            self.give(*self.answers(text))
 
     async def ping(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -184,6 +198,7 @@ class FakeTransport:
         self.attempts: list[float] = []
         self.refuse: list[Disconnected] = []
         self.refuse_always: Disconnected | None = None
+        self.answers: Callable[[str], Sequence[str]] | None = None
 
     def connect(self, url: str, message_bytes: int) -> AbstractAsyncContextManager[Socket]:
         return self._connect(url)
@@ -197,7 +212,7 @@ class FakeTransport:
             raise self.refuse_always
         if self.refuse:
             raise self.refuse.pop(0)
-        socket = FakeSocket(url)
+        socket = FakeSocket(url, self.answers)
         self.sockets.append(socket)
         try:
             yield socket

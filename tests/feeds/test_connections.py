@@ -13,6 +13,7 @@ from fake_exchange import (
     TRADES,
     FakeScheme,
     FakeSequenceScheme,
+    books,
     rig,
     say,
     scheme_with,
@@ -228,6 +229,7 @@ async def test_silence_ends_a_connection_that_still_looks_open(autojump_clock: M
 async def test_the_planned_end_comes_before_the_exchanges(autojump_clock: MockClock) -> None:
     limits = Limits(lifetime_seconds=1000.0, silence_seconds=10_000.0)
     async with rig(scheme_with(limits=limits)) as r:
+        r.transport.answers = books
         await r.live(1)
         await trio.sleep(949)
         assert len(r.transport.sockets) == 1
@@ -245,6 +247,7 @@ async def test_pings_are_sent(autojump_clock: MockClock) -> None:
 
 async def test_an_answered_ping_frame_breaks_the_silence(autojump_clock: MockClock) -> None:
     async with rig(scheme_with(ping_seconds=20.0, ping=lambda self: None)) as r:
+        r.transport.answers = books
         socket = await r.live(1)
         await trio.sleep(110)
         assert socket.pings == 5

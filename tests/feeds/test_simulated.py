@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
@@ -15,7 +15,7 @@ import trio
 from fake_exchange import Published, until
 
 from level4.exchanges import venue
-from level4.feeds import AddressBook, Feeds, FeedSettings, Instruments, Rest, TrioWebSockets
+from level4.feeds import AddressBook, Feeds, FeedSettings, Instruments, Rest, TrioWebSockets, Venue
 from level4.model import MarketRequest, MarketType, Spread, Trade
 from level4.simulator import Channel, Fault, FaultKind, Simulator
 
@@ -47,6 +47,15 @@ class Running:
         """Until another spread event of a LIVE book has come."""
         seen = len(self.published.spreads(market_id))
         await until(lambda: len(self.published.spreads(market_id)) > seen + 1 and self.state(market_id) == "LIVE", 25)
+
+    async def knows_rate(self, market_id: int) -> None:
+        """Until a silence of two seconds would be noticed."""
+        market = self.feeds.market(market_id)
+        assert market is not None
+        await until(lambda: market.harmless_silence < 2.1, 25)
+
+    def native(self, market_id: int) -> str:
+        return next(v.instrument.native_symbol for v in self.feeds.markets() if v.request.id == market_id)
 
     async def same_books(self, *market_ids: int) -> None:
         """Stop the simulator's clock: ours and its books must come to be the same, to the last level."""
@@ -104,8 +113,14 @@ def _levels(pairs: Sequence[Sequence[str]]) -> dict[Decimal, Decimal]:
 
 
 @asynccontextmanager
-async def running(exchange: str, market_ids: Sequence[int] = (BTC, ETH)) -> AsyncIterator[Running]:
-    simulator = Simulator(rate=60.0, trade_rate=15.0, levels=50, seed=4)
+async def running(
+    exchange: str,
+    market_ids: Sequence[int] = (BTC, ETH),
+    *,
+    rate: float = 60.0,
+    venue: Callable[[str, MarketType], Venue] = venue,
+) -> AsyncIterator[Running]:
+    simulator = Simulator(rate=rate, trade_rate=15.0, levels=50, seed=4)
     published = Published()
     async with trio.open_nursery() as nursery:
         port = await nursery.start(simulator.serve, "127.0.0.1", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from level4.book import Sync, seeded_in_stream
@@ -25,17 +26,23 @@ class Stage:
         trigger: Literal["price", "size"] = "size",
         contiguous: bool = False,
         term: int = 7,
+        exchange_us: Callable[[RawTime], int | None] = raw_us,
+        crossed_seconds: float | None = 5.0,
+        now: float = 100.0,
     ) -> None:
         self.events: list[Event] = []
         self.wishes: list[str] = []
-        self.now = 100.0
+        self.now = now
+        self.answer_probe: Callable[[], None] | None = None
+        """What the exchange does when it is probed; None: it is silent."""
         self._numbering = Numbering()
         self.frame: list[Market] = []
+        self.sync = sync or seeded_in_stream()
         self.market = Market(
             market_id=17,
             instrument=INSTRUMENT,
-            sync=sync or seeded_in_stream(),
-            exchange_us=raw_us,
+            sync=self.sync,
+            exchange_us=exchange_us,
             term=term,
             node="node1",
             publisher=self,
@@ -43,6 +50,7 @@ class Stage:
             frame=self.frame,
             spread_trigger=trigger,
             contiguous_trade_ids=contiguous,
+            crossed_seconds=crossed_seconds,
         )
 
     # Publisher
@@ -59,6 +67,20 @@ class Stage:
 
     def reconnect(self, reason: str) -> None:
         self.wishes.append("reconnect")
+
+    def probe(self) -> None:
+        self.wishes.append("probe")
+        if self.answer_probe is not None:
+            self.answer_probe()
+
+    def agree(self) -> None:
+        """Answer a probe with the book as it is, at once."""
+        book = self.market.book
+        if self.sync.rest:
+            self.market.probed(book.bids.top(5), book.asks.top(5), None, self.now_ns, self.now)
+        else:
+            self.market.snapshot(book.bids.top(1000), book.asks.top(1000))
+            self.settle()
 
     @property
     def now_ns(self) -> int:

@@ -136,7 +136,7 @@ def test_a_time_that_cannot_be_read_is_null_and_counted() -> None:
     stage.market.delta([("10.5", "1")], [], exchange_time="noon")
     stage.settle()
     assert stage.spreads()[-1].exchange_us is None
-    assert stage.market.bad_times == 1
+    assert stage.market.stats.bad_times == 1
     assert stage.state is FeedState.LIVE
 
 
