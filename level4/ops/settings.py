@@ -30,8 +30,8 @@ _PROTOCOL = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+", re.ASCII).fullmatch
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+\.(websocket|rest)", re.ASCII).fullmatch
 _URL_SCHEMES: Final = {"websocket": ("ws", "wss"), "rest": ("http", "https")}
 
-ELSEWHERE: Final = ("LEVEL4_RECORDINGS", "LEVEL4_TEST_KAFKA")
-"""Variables with our prefix that the node does not read: the folder of recorded traffic and a broker, for the tests."""
+ELSEWHERE: Final = ("LEVEL4_RECORDINGS", "LEVEL4_TEST_KAFKA", "LEVEL4_TEST_CONTAINERS")
+"""Variables with our prefix that the node does not read: recorded traffic, a broker and containers, for the tests."""
 
 
 def _node_name(text: str) -> str:
@@ -192,8 +192,8 @@ class Settings:
     encoding: Literal["json", "protobuf"] = setting(
         "LEVEL4_ENCODING",
         "json",
-        doc="""How events are written: `json`, or `protobuf` (level4/proto/events.proto; about half the size). The
-        headers of each record say which, so consumers may meet both in one topic.""",
+        doc="""How events are written: `json`, or `protobuf` (level4/proto/events.proto; about a third of the
+        size). The headers of each record say which, so consumers may meet both in one topic.""",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = setting(
         "LEVEL4_KAFKA_SECURITY_PROTOCOL",

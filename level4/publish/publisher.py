@@ -1,8 +1,8 @@
 """The trio side of publishing: `put` on the event loop, one task that hands events to the Kafka thread.
 
 A hand-off goes at once when the task is idle; events gather while one is under way (never two at a time) and for
-`gather_seconds` after it began. Sequence numbers, the mid price, `published_us` and the JSON text are made in the
-hand-off, in order, in the thread: the event loop pays for a queue entry and nothing more.
+`gather_seconds` after it began. Sequence numbers, the mid price, `published_us` and the record's bytes are made in the
+hand-off (`handoff.py`), in order, in the thread: the event loop pays for a queue entry and nothing more.
 
 Kafka is *away* when no producer can be made, or when nothing has been acknowledged for `away_seconds` although
 something is outstanding. Then the node goes on, not ready, and keeps trying; `outbox.py` tells what is kept, merged and

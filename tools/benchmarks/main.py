@@ -9,6 +9,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from kafka_bench import kafka
 from replay_bench import replay
 from transport_bench import transport
 
@@ -18,6 +19,7 @@ def main() -> None:
     """Benchmarks. Machines are shared and noisy: compare ratios, not absolute times."""
 
 
+main.add_command(kafka)
 main.add_command(replay)
 main.add_command(transport)
 
