@@ -254,6 +254,9 @@ class Simulator:
 
     async def _session(self, session: Session, venue: Venue) -> None:
         self._sessions[session.number] = session
+        exchange = venue if isinstance(venue, Synthetic) else None
+        if exchange is not None:
+            exchange.clients += 1
         try:
             with session.scope:
                 async with trio.open_nursery() as nursery:
@@ -265,6 +268,8 @@ class Simulator:
                     nursery.cancel_scope.cancel()
         finally:
             del self._sessions[session.number]
+            if exchange is not None:
+                exchange.clients -= 1
         await session.finish()
 
     async def _answer(self, request: Request) -> Response:

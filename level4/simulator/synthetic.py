@@ -106,6 +106,8 @@ class Synthetic(ABC):
         self.markets: dict[str, Market] = {market.native: market for market in markets}
         self.plan = plan
         self.paused = False
+        self.clients = 0
+        """Open connections. Without any, no market is looked at."""
         self._pace = pace
         self._timing = Random(pace.seed)
 
@@ -131,19 +133,22 @@ class Synthetic(ABC):
     async def run(self) -> None:
         if self._pace.rate <= 0:
             return
-        for market in self.markets.values():
-            market.due = trio.current_time()
+        idle = True
         while True:
             await trio.sleep(_TICK_SECONDS)
+            if not self.clients:
+                idle = True
+                continue
             now = trio.current_time()
             for market in self.markets.values():
-                if self.paused or not market.listeners:
+                if self.paused or not market.listeners or idle:
                     market.due = now
                     continue
                 market.due = max(market.due, now - _MAX_LAG_SECONDS)
                 while market.due <= now:
                     self.advance(market)
                     market.due += self._timing.uniform(0.5, 1.5) / self._pace.rate
+            idle = False
 
     def close_tallies(self, session: Session) -> None:
         for market in self.markets.values():
