@@ -20,6 +20,7 @@ import trio
 from level4.exchanges.scheme import Channel, Scheme
 from level4.feeds.hearing import Hearing, short
 from level4.feeds.pacing import Backoff, TokenBucket
+from level4.feeds.refusal import Refusal
 from level4.feeds.subscription import Subscription
 from level4.feeds.transport import Disconnected, Socket, Transport
 from level4.market import Market
@@ -52,6 +53,7 @@ class Connection(Hearing):
         self._connects = connects
         self._random = random
         self._backoff = Backoff(random)
+        self._refusal = Refusal(address)
 
         self._run_scope = trio.CancelScope()
         self._socket_scope: trio.CancelScope | None = None
@@ -105,10 +107,12 @@ class Connection(Hearing):
             while True:
                 await self._connects.take()
                 self.stats.attempts += 1
+                pause = 0.0
                 try:
                     await self._session()
                 except Disconnected as error:
                     self._down(str(error))
+                    pause = self._refused(error)
                 except Exception as error:
                     self.stats.bugs += 1
                     self._log.exception("bug in handling a connection, it is made anew")
@@ -118,9 +122,21 @@ class Connection(Hearing):
                 self.stats.since = None
                 if self._closing:
                     return
-                delay = self._backoff.next(healthy)
+                delay = max(pause, self._backoff.next(healthy))
                 self._log.info("reconnecting", seconds=round(delay, 3), reason=self.stats.last_reason)
                 await trio.sleep(delay)
+
+    def _refused(self, error: Disconnected) -> float:
+        """Markets whose address goes on refusing us are halted. Returns how long the exchange asks us to wait."""
+        if error.refused:
+            self.stats.refused += 1
+            reason = self._refusal.refused(error.code or 0, error.reason, self._now)
+            if reason is not None:
+                for each in self.roster:
+                    each.call(each.market.halt, reason, self._now_ns, self._now)
+        if error.retry_after is not None:
+            self._connects.pause(error.retry_after)
+        return error.retry_after or 0.0
 
     async def _session(self) -> None:
         """One socket, from opening to its end. Raises Disconnected when it cannot be opened."""
@@ -132,6 +148,7 @@ class Connection(Hearing):
             self._stamp()
             self.stats.connects += 1
             self.stats.up = True
+            self._refusal.accepted()
             self.stats.since = self._heard = self._now
             self._log.info("connected", markets=len(self.roster))
             self.roster.begin()

@@ -21,11 +21,12 @@ from level4.exchanges.scheme import Channel
 from level4.feeds.addresses import AddressBook
 from level4.feeds.connection import Connection
 from level4.feeds.pacing import Backoff
+from level4.feeds.refusal import Refusal
 from level4.feeds.rest import Rest, RestRefusedError, RestUnavailableError
 from level4.feeds.stats import FeedStats, worth_logging
 from level4.feeds.subscription import Subscription
 from level4.market import Market, MarketStats
-from level4.model import Commands, Instrument, MarketRequest
+from level4.model import Commands, FeedState, Instrument, MarketRequest
 
 log = structlog.get_logger(__name__)
 
@@ -123,6 +124,8 @@ class Feed:
         self._restarts = Backoff(random)
         self._fetches = Backoff(random, base=0.5)
         self._fetching = self._probing = False
+        self._refusal: Refusal | None = None
+        """While the address of snapshots refuses us."""
         self._log = log.bind(market=str(request))
         self.market = make_market(self._wishes, (1, 1), self.stats.market)
 
@@ -228,6 +231,7 @@ class Feed:
                     weight_per_minute=scheme.limits.rest_weight_per_minute,
                 )
             except (RestUnavailableError, RestRefusedError) as error:
+                self._snapshots_refused(url, error)
                 await trio.sleep(self._failed_fetch(error))
                 continue
             if generation == subscription.generation and subscription is self._book_route().subscription:
@@ -235,7 +239,21 @@ class Feed:
         self.stats.snapshots += 1
         self._fetches.failures = 0
         self._fetching = False
-        book.connection.apply_snapshot(subscription, body)
+        self._refusal = None
+        if self.market.state is FeedState.HALTED:
+            book.connection.roster.resubscribe(subscription, (Channel.BOOK,))
+        else:
+            book.connection.apply_snapshot(subscription, body)
+
+    def _snapshots_refused(self, url: str, error: RestUnavailableError | RestRefusedError) -> None:
+        """Without snapshots there is no book: halted when it goes on, and taken up again with the next that comes."""
+        if error.status is None:
+            return
+        if self._refusal is None:
+            self._refusal = Refusal(url.partition("?")[0])
+        reason = self._refusal.refused(error.status, str(error), trio.current_time())
+        if reason is not None:
+            self.market.halt(reason, self._wall(), trio.current_time())
 
     async def _probe(self) -> None:
         """Look at the book by REST, once."""

@@ -8,12 +8,31 @@ trio's monotonic seconds.
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 from random import Random
 
 import trio
 
 _ROUNDING = 1e-6
 """Part of a token that may be missing: what floating point loses must not become one more wait."""
+
+
+_LONGEST_PAUSE = 3600.0
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds, from the header's two forms (RFC 9110 section 10.2.3); None when absent or not understood."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), _LONGEST_PAUSE)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+        seconds = (moment - datetime.datetime.now(datetime.UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+    return min(max(seconds, 0.0), _LONGEST_PAUSE)
 
 
 class TokenBucket:

@@ -8,8 +8,6 @@ whether, and from when on, asking again makes sense; the caller decides and back
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import ssl
 from collections import Counter
 from collections.abc import Callable
@@ -19,19 +17,20 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from level4.feeds.pacing import TokenBucket
+from level4.feeds.pacing import TokenBucket, retry_after
 from level4.model import ExchangeError, Level4Error, UnavailableError
 
 _BODY_BYTES = 64 * 2**20
 _DEFAULT_PAUSE = {429: 10.0, 418: 120.0, 403: 60.0}
 """Seconds to keep away when the exchange does not say: 418 is a ban of two minutes or more (Binance, 2026-11)."""
-_LONGEST_PAUSE = 3600.0
 _USED_WEIGHT = "x-mbx-used-weight-1m"
 
 
 class RestUnavailableError(UnavailableError):
     """The host did not answer in time, broke the connection, or answered 5xx."""
 
+    status: int | None = None
+    """HTTP status; None: no answer."""
     retry_after: float | None = None
     """Seconds the exchange asks us to wait."""
 
@@ -43,6 +42,8 @@ class RateLimitedError(RestUnavailableError):
 class RestRefusedError(ExchangeError):
     """A final answer: not from this country (451), unknown path or symbol (other 4xx), or a body beyond the bound."""
 
+    status: int | None = None
+
 
 @dataclass(slots=True)
 class RestStats:
@@ -50,20 +51,6 @@ class RestStats:
     bytes: int = 0
     answers: Counter[int] = field(default_factory=Counter)
     """Per HTTP status; 0: no answer."""
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from the header's two forms (RFC 9110 section 10.2.3); None when absent or not understood."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return min(float(value), _LONGEST_PAUSE)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-        seconds = (moment - datetime.datetime.now(datetime.UTC)).total_seconds()
-    except (TypeError, ValueError):
-        return None
-    return min(max(seconds, 0.0), _LONGEST_PAUSE)
 
 
 class Rest:
@@ -158,22 +145,26 @@ class Rest:
     async def _failure(self, url: str, host: str, response: httpx.Response, budget: TokenBucket) -> Level4Error:
         status = response.status_code
         said = (await _read(response, 2**16))[:200].decode("utf-8", "replace")
-        retry_after = _retry_after(response.headers.get("retry-after"))
+        asked = retry_after(response.headers.get("retry-after"))
         if status in _DEFAULT_PAUSE:
-            wait = retry_after if retry_after is not None else _DEFAULT_PAUSE[status]
+            wait = asked if asked is not None else _DEFAULT_PAUSE[status]
             budget.pause(wait)
             limited = RateLimitedError(
                 f"GET {url}: HTTP {status}, too many requests or banned; {host} is left alone for {wait:.0f} s: {said}"
             )
-            limited.retry_after = wait
+            limited.status, limited.retry_after = status, wait
             return limited
         if status >= 500 or status in (408, 425):
             away = RestUnavailableError(f"GET {url}: HTTP {status}: {said}")
-            away.retry_after = retry_after
+            away.status, away.retry_after = status, asked
             return away
         if status == 451:
-            return RestRefusedError(f"GET {url}: HTTP 451, the exchange does not serve this country or network: {said}")
-        return RestRefusedError(f"GET {url}: expected HTTP 200, got {status}: {said}")
+            wrong = "HTTP 451, the exchange does not serve this country or network"
+        else:
+            wrong = f"expected HTTP 200, got {status}"
+        refused = RestRefusedError(f"GET {url}: {wrong}: {said}")
+        refused.status = status
+        return refused
 
 
 async def _read(response: httpx.Response, at_most: int) -> bytes:

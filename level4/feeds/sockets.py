@@ -25,6 +25,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from level4.feeds.pacing import retry_after
 from level4.feeds.tls import DrainingTls
 from level4.feeds.transport import PONG_SECONDS, Disconnected, Socket, TrioWebSockets
 
@@ -83,7 +84,8 @@ class _Socket:
         if isinstance(error, InvalidStatus):
             status, body = error.response.status_code, bytes(error.response.body or b"")[:200]
             text = body.decode("utf-8", "replace")
-            raise Disconnected(status, f"handshake rejected with HTTP status {status}: {text!r}")
+            after = retry_after(error.response.headers.get("Retry-After"))
+            raise Disconnected(status, f"handshake rejected with HTTP status {status}: {text!r}", after)
         if error is not None or self._protocol.state is not State.OPEN:
             raise Disconnected(None, f"handshake failed: {error!r}")
 

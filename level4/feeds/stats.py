@@ -49,6 +49,8 @@ class ConnectionStats:
     """Calls for a symbol that is not (or no longer) ours."""
     attempts: int = 0
     connects: int = 0
+    refused: int = 0
+    """Attempts answered with an HTTP status instead of a socket."""
     disconnects: int = 0
     sequence_breaks: int = 0
     silences: int = 0

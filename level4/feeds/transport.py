@@ -20,6 +20,8 @@ import httpx
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 
+from level4.feeds.pacing import retry_after
+
 _QUEUED_MESSAGES = 32
 """Messages that may wait between the reader and us; more wait in the kernel, which holds the exchange back."""
 _RECEIVE_BYTES = 2**16
@@ -27,12 +29,19 @@ PONG_SECONDS = 15.0
 
 
 class Disconnected(Exception):  # noqa: N818 - an expected end, not a fault
-    """The socket is closed or could not be opened. `code`: WebSocket close code or HTTP status, if there is one."""
+    """The socket is closed or could not be opened. `code`: WebSocket close code or HTTP status, if there is one.
+    `retry_after`: seconds the exchange asks us to wait."""
 
-    def __init__(self, code: int | None, reason: str) -> None:
+    def __init__(self, code: int | None, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason if code is None else f"{reason} ({code})")
         self.code = code
         self.reason = reason
+        self.retry_after = retry_after
+
+    @property
+    def refused(self) -> bool:
+        """Whether the address answered, with an HTTP status instead of a socket."""
+        return self.code is not None and self.code < 1000
 
 
 class Socket(Protocol):
@@ -114,7 +123,9 @@ def _refused(error: BaseException) -> Disconnected:
         error = error.exceptions[0]
     if isinstance(error, ConnectionRejected):
         body = (error.body or b"")[:200].decode("utf-8", "replace")
-        return Disconnected(error.status_code, f"handshake rejected with HTTP status {error.status_code}: {body!r}")
+        after = next((value.decode("latin-1") for name, value in error.headers if name.lower() == b"retry-after"), None)
+        reason = f"handshake rejected with HTTP status {error.status_code}: {body!r}"
+        return Disconnected(error.status_code, reason, retry_after(after))
     return Disconnected(None, f"handshake failed: {error!r}")
 
 
