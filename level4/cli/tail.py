@@ -92,14 +92,17 @@ def tail(
         options={"fetch_max_wait_ms": 50},
     )
     board = Board()
-    trio.run(_Tail(board, quiet, as_json_).run, reader, seconds)
+    trio.run(_Tail(board, quiet, as_json_, int(time.time() * 1000) if to_end else None).run, reader, seconds)
     _account(board, reader.unreadable, as_json_)
     if board.losses or board.unknown:
         raise SystemExit(1)
 
 
 class _Tail:
-    def __init__(self, board: Board, quiet: bool, as_json_: bool) -> None:
+    """`until_ms`: end when no record from before this time has come for a while, though the log may go on."""
+
+    def __init__(self, board: Board, quiet: bool, as_json_: bool, until_ms: int | None) -> None:
+        self._until_ms = until_ms
         self._board = board
         self._quiet = quiet
         self._as_json = as_json_
@@ -114,7 +117,13 @@ class _Tail:
         async with AsyncExitStack() as stack:
             with busy("asking Kafka"):
                 await stack.enter_async_context(reader)
+            last = trio.current_time()
             async for record in reader:
+                if self._until_ms is not None and record.timestamp_ms >= self._until_ms:
+                    if trio.current_time() - last >= _SILENCE:
+                        break
+                    continue
+                last = trio.current_time()
                 verdict = self._board.take(record.event)
                 if not self._quiet or not verdict.whole:
                     click.echo(self._line(record.event, verdict))
