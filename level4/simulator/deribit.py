@@ -115,7 +115,8 @@ class Deribit(Subscribed):
         if not isinstance(request, dict) or request.get("jsonrpc") != "2.0":
             self._error(session, request, "Invalid params", {"reason": "must be JSON-RPC 2.0"})
             return
-        method, params = request.get("method"), request.get("params") or {}
+        method, params = str(request.get("method")), request.get("params")
+        params = params if isinstance(params, dict) else {}
         if method == "public/test":
             client.asked = False
             self._result(session, request, {"version": "1.2.26"})
