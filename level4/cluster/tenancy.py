@@ -8,7 +8,7 @@ take-over, a log that was lost with its broker all take the one way, `_settle`.
 * A newer term shuts the publisher's door for the older ones at the moment it is read, before the feed is stopped.
 * A market that this node holds and cannot start (its exchange is away) is tried again with growing pauses, for ever.
 * At the start, markets of an earlier process of this name are taken back, as many as there is room for; the others are
-  marked as unplaced.
+  marked as unplaced, and taken when room appears.
 """
 
 from __future__ import annotations
@@ -126,8 +126,11 @@ class Tenancy:
     def changed(self, market_ids: Collection[int]) -> None:
         """Other records of these markets are valid now."""
         for market_id in market_ids:
-            term, entry = self._feeds.term(market_id), self.ledger.known.market(market_id)
-            if term is not None and entry is not None and entry.record.term > term:
+            entry, term = self.ledger.known.market(market_id), self._feeds.term(market_id)
+            if entry is None:
+                continue
+            starting = market_id in self._locks and self._locks[market_id].locked()
+            if starting or (term is not None and entry.record.term > term):
                 self._gate.fence(market_id, entry.record.term)
         self._dirty.update(market_ids)
         self._wake.set()
@@ -143,6 +146,8 @@ class Tenancy:
                 for market_id in sorted(dirty):
                     if self._due(market_id):
                         nursery.start_soon(self._settle, market_id)
+                if self._open:
+                    self._place(nursery)
 
     def _due(self, market_id: int) -> bool:
         """Whether feed and log differ."""
@@ -158,14 +163,16 @@ class Tenancy:
     async def _settle(self, market_id: int) -> None:
         """Make the feed of a market what the log says."""
         async with self._locks[market_id]:
-            running, wanted = self._feeds.term(market_id), self._term_here(market_id)
+            while (running := self._feeds.term(market_id)) != (wanted := self._term_here(market_id)):
+                if running is not None:
+                    await self._feeds.stop(market_id, self._why_stopped(market_id))
+                elif market_id in self._retrying:
+                    break
+                elif wanted is not None:  # while it starts, the log may go on
+                    await self._start_feed(market_id, wanted)
             if wanted is None:
                 self.waiting.pop(market_id, None)
                 self._retrying.discard(market_id)
-            if running is not None and running != wanted:
-                await self._feeds.stop(market_id, self._why_stopped(market_id))
-            if wanted is not None and running != wanted and market_id not in self._retrying:
-                await self._start_feed(market_id, wanted)
 
     async def _start_feed(self, market_id: int, term: int) -> None:
         entry = self.ledger.known.market(market_id)
@@ -211,23 +218,35 @@ class Tenancy:
         """Take the markets of an earlier process of this name. Before that nothing is started here."""
         self._open = True
         async with trio.open_nursery() as nursery:
-            for entry in to_take_back(self.ledger.known, self.ledger.writer).values():
-                market_id = entry.record.market.id
-                if self.active >= self._capacity:
+            self._place(nursery)
+            for market_id in to_take_back(self.ledger.known, self.ledger.writer):
+                if market_id not in self._claiming:
                     nursery.start_soon(self._unplace, market_id)
-                else:
-                    self._claiming.add(market_id)
-                    nursery.start_soon(self._take_back, entry)
+
+    def _place(self, nursery: trio.Nursery) -> None:
+        """Claim what has no host, as far as there is room."""
+        for market_id, entry in self.ledger.known.markets().items():
+            if self._closing or self.active >= self._capacity:
+                return
+            record = entry.record
+            lacks_host = record.host is None or (record.host == self._node and self.ledger.free(entry))
+            if record.desired is Desired.RUNNING and lacks_host and market_id not in self._claiming:
+                self._claiming.add(market_id)
+                nursery.start_soon(self._take_back, entry)
 
     async def _take_back(self, entry: Entry) -> None:
         request = entry.record.market
         try:
             with trio.CancelScope(shield=True):
                 await self.ledger.claim(request)
-        except (LostError, UnavailableError) as error:
-            log.warning("market not taken back", market=str(request), reason=str(error))
+        except LostError as error:
+            log.info("market not taken", market=str(request), reason=str(error))
+        except UnavailableError as error:
+            log.warning("market not taken yet", market=str(request), reason=str(error))
+            await trio.sleep(_FIRST_PAUSE)
+            self._wake.set()
         else:
-            log.info("market taken back from the log", market=str(request))
+            log.info("market taken from the log", market=str(request), before=entry.record.host)
         finally:
             self._claiming.discard(request.id)
         await self._settle(request.id)

@@ -185,3 +185,19 @@ async def test_of_two_processes_with_one_name_the_younger_gives_way(tmp_path: Pa
         await it.until(lambda events: bool(live(events[seen:], 1)))
         assert len({event.epoch // RUNS_PER_TERM for event in live(it.events, 1)}) == 1
         assert older.process.returncode is None
+
+
+async def test_markets_without_room_are_listed_and_placed_when_room_appears(tmp_path: Path) -> None:
+    three = [f"{n}=KRAKEN:SPOT:BTC/USD" for n in (1, 2, 3)]
+    async with rig(Simulator(rate=50), tmp_path) as it, it.reading():
+        async with it.node(three) as node:
+            await it.until(lambda events: all(live(events, n) for n in (1, 2, 3)))
+            assert await node.stop() == 0
+        term = max(live(it.events, n)[-1].epoch // RUNS_PER_TERM for n in (1, 2, 3))
+        async with it.node([], MAX_DATA_FEEDS="2"), control(it) as client:
+            await it.until(lambda events: sum(bool(live(events, n, after=term)) for n in (1, 2, 3)) == 2)
+            listed = {one.id: one for one in await client.list_markets()}
+            (unplaced,) = [one for one in listed.values() if not one.node]
+            assert "room for 2" in unplaced.reason
+            await client.stop_market(Market(id=next(n for n in listed if n != unplaced.id)))
+            await it.until(lambda events: bool(live(events, unplaced.id, after=term)))
