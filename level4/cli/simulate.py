@@ -35,7 +35,7 @@ class _Speed(click.ParamType[float | None]):
     "recordings",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Serve this recording (repeatable). Without any: synthetic Kraken, Binance and Coinbase spot markets.",
+    help="Serve this recording (repeatable). Without any: synthetic markets of every exchange.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=9500, show_default=True, help="Port to listen on; 0 takes a free one.")

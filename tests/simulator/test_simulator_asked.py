@@ -17,6 +17,16 @@ from level4.simulator.book import Book, Side
 from level4.simulator.window import Window
 
 EXCHANGES: dict[str, tuple[str, str, Json]] = {
+    "BINANCE_DELIVERY": (
+        "dstream.binance.com/stream",
+        "BTCUSD_PERP",
+        {"method": "SUBSCRIBE", "params": ["btcusd_perp@depth@100ms"], "id": 1},
+    ),
+    "BINANCE_FUTURES": (
+        "fstream.binance.com/public/stream",
+        "BTCUSDT",
+        {"method": "SUBSCRIBE", "params": ["btcusdt@depth@100ms"], "id": 1},
+    ),
     "BITFINEX": (
         "api-pub.bitfinex.com/ws/2", "tBTCUSD", {"event": "subscribe", "channel": "book", "symbol": "tBTCUSD"},
     ),
@@ -29,6 +39,17 @@ EXCHANGES: dict[str, tuple[str, str, Json]] = {
     "BITSTAMP": (
         "ws.bitstamp.net", "btcusd", {"event": "bts:subscribe", "data": {"channel": "diff_order_book_btcusd"}},
     ),
+    "BYBIT_LINEAR": (
+        "stream.bybit.com/v5/public/linear", "BTCUSDT", {"op": "subscribe", "args": ["orderbook.50.BTCUSDT"]},
+    ),
+    "DERIBIT": (
+        "www.deribit.com/ws/api/v2",
+        "BTC-PERPETUAL",
+        {
+            "jsonrpc": "2.0", "method": "public/subscribe", "id": 1,
+            "params": {"channels": ["book.BTC-PERPETUAL.100ms"]},
+        },
+    ),
     "GEMINI": (
         "ws.gemini.com?snapshot=-1", "btcusd", {"id": 1, "method": "subscribe", "params": ["btcusd@depth@100ms"]},
     ),
@@ -36,6 +57,16 @@ EXCHANGES: dict[str, tuple[str, str, Json]] = {
         "api.hitbtc.com/api/3/ws/public",
         "BTCUSDT",
         {"method": "subscribe", "ch": "orderbook/full", "params": {"symbols": ["BTCUSDT"]}, "id": 1},
+    ),
+    "KRAKEN_FUTURES": (
+        "futures.kraken.com/ws/v1",
+        "PF_XBTUSD",
+        {"event": "subscribe", "feed": "book", "product_ids": ["PF_XBTUSD"]},
+    ),
+    "OKX": (
+        "ws.okx.com/ws/v5/public",
+        "BTC-USDT",
+        {"op": "subscribe", "args": [{"channel": "books", "instId": "BTC-USDT"}]},
     ),
     "POLONIEX": (
         "ws.poloniex.com/ws/public",
@@ -49,7 +80,7 @@ EXCHANGES: dict[str, tuple[str, str, Json]] = {
 @pytest.mark.parametrize("exchange", EXCHANGES)
 async def test_pausing_stops_and_resuming_goes_on(exchange: str) -> None:
     address, native, request = EXCHANGES[exchange]
-    simulator = Simulator(rate=500, levels=20)
+    simulator = Simulator(rate=500, levels=20, gather=0)
     async with running(simulator) as client, client.socket(address) as socket:
         await send(socket, request)
         for _ in range(20):
@@ -69,15 +100,17 @@ async def test_pausing_stops_and_resuming_goes_on(exchange: str) -> None:
 @pytest.mark.parametrize("exchange", EXCHANGES)
 async def test_a_subscription_is_refused_on_demand_and_nothing_comes(exchange: str) -> None:
     address, native, request = EXCHANGES[exchange]
-    simulator = Simulator(rate=500, levels=20)
+    simulator = Simulator(rate=500, levels=20, gather=0)
     simulator.inject(Fault(FaultKind.REFUSE_SUBSCRIPTION, exchange=exchange, market=native))
     async with running(simulator) as client, client.socket(address) as socket:
         await send(socket, request)
 
         def refusal(message: Json) -> bool:
             result = message.get("result")
-            empty = isinstance(result, dict) and result["subscriptions"] == []  # HitBTC's way
-            return "error" in message or empty or "error" in str(message.get("event"))
+            # HitBTC and Deribit tell what is subscribed, and leave out what is not
+            empty = result == [] or (isinstance(result, dict) and result["subscriptions"] == [])
+            failed = message.get("success") is False or message.get("code") == 2
+            return "error" in message or empty or failed or str(message.get("event")).endswith(("error", "failed"))
 
         await reply(socket, refusal)
         with trio.move_on_after(0.1):
@@ -92,7 +125,7 @@ async def test_a_subscription_is_refused_on_demand_and_nothing_comes(exchange: s
 async def test_a_client_that_goes_leaves_nothing(exchange: str) -> None:
     """A market nobody listens to stands still."""
     address, native, request = EXCHANGES[exchange]
-    simulator = Simulator(rate=500, levels=20)
+    simulator = Simulator(rate=500, levels=20, gather=0)
     async with running(simulator) as client:
         async with client.socket(address) as socket:
             await send(socket, request)
