@@ -1,13 +1,13 @@
 """The consumer's library: typed events from Kafka, and the proof that nothing is missing.
 
-from level4.client import Integrity, Reader
+    from level4.client import Integrity, Reader
 
-integrity = Integrity()
-with Reader(["127.0.0.1:29092"], markets=[17]) as reader:
-    for record in reader:
-        verdict = integrity.check_event(record.event)
-        if verdict.fresh:
-            ...  # use it; `verdict.whole` says whether anything is missing before it
+    integrity = Integrity()
+    with Reader(["127.0.0.1:29092"], markets=[17]) as reader:
+        for record in reader:
+            verdict = integrity.check_event(record.event)
+            if verdict.fresh:
+                ...  # use it; `verdict.whole` says whether anything is missing before it
 """
 
 from level4.client.directory import Directory, Listed
