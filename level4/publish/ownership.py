@@ -179,24 +179,25 @@ class OwnershipLog:
             if not self._waiting:
                 await self._wake.wait()
             batch, self._waiting = self._waiting, []
-            calls = [(append.outgoing, partial(self._called, token, append)) for append in batch]
+            calls = [(append.outgoing, partial(self._called, token, client, append)) for append in batch]
             try:
                 await trio.to_thread.run_sync(client.send, calls, limiter=self._threads, abandon_on_cancel=True)
             except Exception as error:  # metadata that are gone, a record that is too large: the client is replaced
                 self._break(explain(error))
                 return
 
-    def _called(self, token: trio.lowlevel.TrioToken, append: _Append, result: object) -> None:
+    def _called(self, token: trio.lowlevel.TrioToken, client: LogClient, append: _Append, result: object) -> None:
         """In the producer's thread."""
         try:
-            token.run_sync_soon(self._settle, append, result)
+            token.run_sync_soon(self._settle, client, append, result)
         except trio.RunFinishedError:
             return
 
-    def _settle(self, append: _Append, result: object) -> None:
+    def _settle(self, client: LogClient, append: _Append, result: object) -> None:
         if isinstance(result, Exception):
-            append.error = explain(result)
-            self._break(append.error)
+            append.error = append.error or explain(result)
+            if client is self._client:  # else it was ended by us, which fails all that it still had
+                self._break(append.error)
         else:
             append.offset = int(getattr(result, "offset", -1))
         append.done.set()
