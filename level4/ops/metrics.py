@@ -1,8 +1,10 @@
 """Prometheus metrics, pulled from the plain numbers that every room keeps.
 
-The only module that knows Prometheus. A scrape reads the rooms' stats on the event loop and renders them in a thread;
-between scrapes nothing is done. Names: `level4_<noun>_<unit>[_total]`, base units. Labels have few values: markets are
-bounded by MAX_DATA_FEEDS, kinds and causes by their rooms; histograms are kept per exchange, not per market.
+The only module that knows Prometheus. A scrape copies the rooms' numbers on the event loop, which is quick, and makes
+and renders metrics of them in a thread, which takes far longer; between scrapes nothing is done.
+
+Names: `level4_<noun>_<unit>[_total]`, base units. Labels have few values: markets are bounded by MAX_DATA_FEEDS, kinds
+and causes by their rooms; histograms are kept per exchange, not per market.
 
 Counters of connections are summed by protocol, and connections come and go: what one had counted when it was last seen
 stays in the sum, because a counter that falls would be read as a restart.
@@ -14,6 +16,9 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final, Protocol
 
 import trio
@@ -30,7 +35,7 @@ from prometheus_client.metrics_core import (
 from level4 import __version__
 from level4.control.ports import MarketHost, NodeState
 from level4.feeds.rest import RestStats
-from level4.feeds.stats import ConnectionStats, FeedView
+from level4.feeds.stats import ConnectionStats, FeedStats, FeedView
 from level4.market import Market
 from level4.market.stats import Cause, MarketStats
 from level4.model import FeedState
@@ -41,6 +46,7 @@ from level4.publish.stats import PublisherStats
 from level4.rpc.gate import RpcStats
 
 Source = Callable[[], Iterable[Metric]]
+"""Reads its room when it is called; what it returns is iterated in another thread, and reads nothing any more."""
 
 _MARKET: Final = ("market_id", "exchange", "market_type", "symbol")
 _STATES: Final = tuple(state for state in FeedState if state is not FeedState.STOPPED)
@@ -59,9 +65,9 @@ class Metrics:
     def add(self, source: Source) -> None:
         self._sources.append(source)
 
-    def collect(self) -> list[Metric]:
-        metrics = [metric for source in self._sources for metric in source()]
-        return [*metrics, *self._process.collect()]
+    def collect(self) -> Iterable[Metric]:
+        """On the event loop; the result may be iterated anywhere, once."""
+        return chain(*[source() for source in self._sources], self._process.collect())
 
     async def answer(self, accept: str) -> Answer:
         encode, content_type = choose_encoder(accept)
@@ -69,9 +75,9 @@ class Metrics:
 
 
 class _Collected:
-    """Metrics that are already there, as prometheus_client wants to be given them."""
+    """What was collected, as prometheus_client wants to be given it."""
 
-    def __init__(self, metrics: list[Metric]) -> None:
+    def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
@@ -81,7 +87,7 @@ class _Collected:
 def node_metrics(host: MarketHost, lag: LoopLag, rpc: RpcStats) -> Source:
     """The node as a whole and its control service."""
 
-    def collect() -> Iterator[Metric]:
+    def look() -> Iterator[Metric]:
         node, active = host.node(), host.active()
         build = GaugeMetricFamily("level4_build_info", "Always 1.", labels=("version", "python", "node"))
         build.add_metric((__version__, platform.python_version(), node.name), 1)
@@ -106,13 +112,13 @@ def node_metrics(host: MarketHost, lag: LoopLag, rpc: RpcStats) -> Source:
                 refused.add_metric((name.removeprefix("refused_"),), getattr(rpc, name))
         yield refused
 
-    return collect
+    return lambda: list(look())
 
 
 def kafka_metrics(stats: Callable[[], PublisherStats], ready: Callable[[], bool]) -> Source:
     """The way to Kafka."""
 
-    def collect() -> Iterator[Metric]:
+    def look() -> Iterator[Metric]:
         now = stats()
         yield _gauge("kafka_connected", "Whether Kafka takes what is published.", ready())
         yield _gauge("kafka_away_seconds", "How long Kafka has not answered; 0 when it does.", now.away_seconds)
@@ -141,7 +147,7 @@ def kafka_metrics(stats: Callable[[], PublisherStats], ready: Callable[[], bool]
                 latency.add_sample(latency.name, {"quantile": str(quantile)}, value)
         yield latency
 
-    return collect
+    return lambda: list(look())
 
 
 class MarketsSource(Protocol):
@@ -155,32 +161,63 @@ class MarketsSource(Protocol):
 def feed_metrics(feeds: MarketsSource, tally: Tally, wall: Callable[[], int] = time.time_ns) -> Source:
     """Every market of this node. `wall`: nanoseconds since 1970."""
 
-    def collect() -> Iterator[Metric]:
-        state = GaugeMetricFamily("level4_feed_state", "1 for the state a market is in.", labels=(*_MARKET, "state"))
-        families = _market_families()
-        for view in feeds.markets():
-            market_id = view.request.id
-            market = feeds.market(market_id)
-            labels = str(market_id), view.request.exchange, view.request.type, view.instrument.symbol
-            for each in _STATES:
-                state.add_metric((*labels, each), view.state is each)
-            _events(families, labels, tally.markets.get(market_id) or MarketTally(), wall() // 1000)
-            for name in _FEED_COUNTERS:
-                families[f"feed_{name}"].add_metric(labels, getattr(view.stats, name))
-            if market is not None:
-                _faults(families, labels, market.stats)
-        yield state
-        yield from families.values()
-        latency = HistogramMetricFamily(
-            "level4_feed_exchange_latency_seconds",
-            "Receive time minus the exchange's time.",
-            labels=("exchange", "market_type"),
+    def one(view: FeedView) -> _Row:
+        market_id = view.request.id
+        market = feeds.market(market_id)
+        return _Row(
+            (str(market_id), view.request.exchange, view.request.type, view.instrument.symbol),
+            view.state,
+            copy(view.stats),
+            copy(tally.markets.get(market_id)) or MarketTally(),
+            None if market is None else replace(market.stats, gaps=market.stats.gaps.copy()),
+            0 if market is None else market.stats.breaks[Cause.CHECKSUM],
         )
-        for key, histogram in tally.exchange_latency.items():
-            latency.add_metric(key, histogram.cumulated(), histogram.total)
-        yield latency
+
+    def collect() -> Iterable[Metric]:
+        rows = [one(view) for view in feeds.markets()]
+        latencies = [(key, each.cumulated(), each.total) for key, each in tally.exchange_latency.items()]
+        return _markets(rows, latencies, wall() // 1000)
 
     return collect
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One market's numbers, copied."""
+
+    labels: tuple[str, ...]
+    state: FeedState
+    feed: FeedStats
+    events: MarketTally
+    market: MarketStats | None
+    checksum_failures: int
+
+
+_Latencies = list[tuple[tuple[str, str], list[tuple[str, float]], float]]
+
+
+def _markets(rows: list[_Row], latencies: _Latencies, now_us: int) -> Iterator[Metric]:
+    state = GaugeMetricFamily("level4_feed_state", "1 for the state a market is in.", labels=(*_MARKET, "state"))
+    families = _market_families()
+    for row in rows:
+        for each in _STATES:
+            state.add_metric((*row.labels, each), row.state is each)
+        _events(families, row.labels, row.events, now_us)
+        for name in _FEED_COUNTERS:
+            families[f"feed_{name}"].add_metric(row.labels, getattr(row.feed, name))
+        if row.market is not None:
+            families["feed_checksum_failures"].add_metric(row.labels, row.checksum_failures)
+            _faults(families, row.labels, row.market)
+    yield state
+    yield from families.values()
+    latency = HistogramMetricFamily(
+        "level4_feed_exchange_latency_seconds",
+        "Receive time minus the exchange's time.",
+        labels=("exchange", "market_type"),
+    )
+    for key, buckets, total in latencies:
+        latency.add_metric(key, buckets, total)
+    yield latency
 
 
 _Families = dict[str, GaugeMetricFamily | CounterMetricFamily]
@@ -218,8 +255,7 @@ def _market_families() -> _Families:
         **{name: GaugeMetricFamily(f"level4_{name}", doc, labels=_MARKET) for name, doc in _AGES.items()},
         "feed_events": _labelled("feed_events", "Events published, by topic.", (*_MARKET, "topic")),
         "feed_gaps": _labelled("feed_gaps", "Times trust in a LIVE book ended, by cause.", by_cause),
-        "feed_breaks": _labelled("feed_breaks", "Proofs that a book is wrong, trusted or not, by cause.", by_cause),
-        "feed_checksum_failures": _labelled("feed_checksum_failures", "Breaks by checksum.", _MARKET),
+        "feed_checksum_failures": _labelled("feed_checksum_failures", "Books that failed their checksum.", _MARKET),
         **{
             f"feed_{name}": _labelled(f"feed_{name}", doc, _MARKET)
             for name, doc in (_MARKET_COUNTERS | _FEED_COUNTERS).items()
@@ -239,8 +275,6 @@ def _events(families: _Families, labels: tuple[str, ...], row: MarketTally, now_
 def _faults(families: _Families, labels: tuple[str, ...], stats: MarketStats) -> None:
     for cause in Cause:  # all of them: a counter that first shows as 1 has no rate
         families["feed_gaps"].add_metric((*labels, cause), stats.gaps[cause])
-        families["feed_breaks"].add_metric((*labels, cause), stats.breaks[cause])
-    families["feed_checksum_failures"].add_metric(labels, stats.breaks[Cause.CHECKSUM])
     for name in _MARKET_COUNTERS:
         families[f"feed_{name}"].add_metric(labels, getattr(stats, name))
 
@@ -255,7 +289,10 @@ class ConnectionMetrics:
         self._gone: dict[str, Counter[str]] = {}
         """By protocol, what connections that are no more had counted."""
 
-    def __call__(self) -> Iterator[Metric]:
+    def __call__(self) -> Iterable[Metric]:
+        return list(self._look())
+
+    def _look(self) -> Iterator[Metric]:
         now = {id(stats): stats for stats in self._connections()}
         for key, stats in self._seen.items():
             if key not in now:
@@ -300,14 +337,14 @@ def _counts(stats: ConnectionStats) -> dict[str, int]:
 def rest_metrics(stats: RestStats) -> Source:
     """REST requests to exchanges."""
 
-    def collect() -> Iterator[Metric]:
+    def look() -> Iterator[Metric]:
         yield _counter("venue_http_requests", "REST requests to exchanges.", stats.requests)
         errors = _labelled("venue_http_errors", "Answers but 200, by status; 0: none came.", ("status",))
         for status in {*stats.answers, 429, 418} - {200}:
             errors.add_metric((str(status),), stats.answers[status])
         yield errors
 
-    return collect
+    return lambda: list(look())
 
 
 def _gauge(name: str, doc: str, value: float) -> Metric:

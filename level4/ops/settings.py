@@ -10,6 +10,8 @@ Whether an exchange, a protocol or an address exists is not judged here but by t
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from level4.ops.values import Address, Secret
 from level4.rpc.security import split_tokens
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII).fullmatch
+_CLUSTER = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII).fullmatch
 _MARKET_KIND = re.compile(r"[A-Z][A-Z0-9_]*\.[A-Z]+", re.ASCII).fullmatch
 _PROTOCOL = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+", re.ASCII).fullmatch
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+\.(websocket|rest)", re.ASCII).fullmatch
@@ -44,6 +47,32 @@ def _host(text: str) -> str:
     if not text or not text.isascii() or any(c.isspace() or c == "/" for c in text):
         raise ValueError("not a host")
     return text.strip("[]")
+
+
+def _cluster(text: str) -> str:
+    if not _CLUSTER(text):
+        raise ValueError("not a cluster name")
+    return text
+
+
+def _cluster_keys(secret: Secret | None) -> Secret | None:
+    if secret is not None:
+        split_keys(secret.reveal())
+    return secret
+
+
+def split_keys(listed: str) -> tuple[bytes, ...]:
+    """The keys of a list: 32 bytes each, in hexadecimal or base64. Raises ValueError, which shows none of them."""
+    keys = []
+    for number, text in enumerate(listed.replace(",", " ").split(), 1):
+        try:
+            key = bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            key = b""
+        if len(key) != 32:
+            raise ValueError(f"key {number} is not 32 bytes in hexadecimal or base64")
+        keys.append(key)
+    return tuple(keys)
 
 
 def _some(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
@@ -149,6 +178,75 @@ class Settings:
         high=10_000,
         doc="""Most markets this node hosts at a time; further ones go to other nodes or wait. 0: takes part in the
         cluster, hosts none.""",
+    )
+    cluster: str = setting(
+        "LEVEL4_CLUSTER",
+        "level4",
+        check=_cluster,
+        allowed="1 to 32 letters, digits, dots, dashes and underscores",
+        doc="""Name of the cluster. Nodes of another name are strangers, also on one network. All nodes of one name must
+        use the same Kafka.""",
+    )
+    gossip_host: str = setting(
+        "LEVEL4_GOSSIP_HOST",
+        "127.0.0.1",
+        check=_host,
+        allowed="a host name or IP address",
+        doc="""Address at which nodes hear each other (UDP). Loopback: nodes of this machine only. For a cluster of
+        several machines give an address of the network, or 0.0.0.0, and LEVEL4_CLUSTER_KEYS.""",
+    )
+    gossip_port: int = setting(
+        "LEVEL4_GOSSIP_PORT",
+        7946,
+        low=0,
+        high=65535,
+        doc="""UDP port of it. When it is not given and taken, any free port serves on a loopback address. 0: any free
+        port.""",
+    )
+    gossip_advertise: str | None = setting(
+        "LEVEL4_GOSSIP_ADVERTISE",
+        None,
+        doc="""Where other nodes reach this one, `HOST` or `HOST:PORT`, if that is not the address of its route to them
+        (NAT, published container ports). Empty: found out.""",
+    )
+    seeds: tuple[Address, ...] = setting(
+        "LEVEL4_SEEDS",
+        (),
+        doc="""Gossip addresses of some nodes of the cluster, to find the others where multicast does not reach. A name
+        may stand for several; it is resolved again and again. One that answers is enough.""",
+    )
+    multicast: bool = setting(
+        "LEVEL4_MULTICAST",
+        True,
+        doc="""Whether nodes also look for each other by multicast, on their own network only (UDP port 7947, group
+        239.192.76.52). On a loopback address: on this machine.""",
+    )
+    cluster_keys: Secret | None = setting(
+        "LEVEL4_CLUSTER_KEYS",
+        None,
+        check=_cluster_keys,
+        allowed="keys of 32 bytes in hexadecimal or base64, apart by commas or white space; or empty",
+        doc="""Keys that gossip is sealed with. The first seals, all open: that is how they rotate. Empty: whoever
+        reaches the port can join.""",
+    )
+    swim_profile: Literal["feeds", "lan", "wan", "local"] = setting(
+        "LEVEL4_SWIM_PROFILE",
+        "feeds",
+        doc="""How patient gossip is. `feeds`: a dead node is known within some 5 s; `local`: faster, for one machine;
+        `lan` and `wan`: calmer, for hundreds of nodes and slow links.""",
+    )
+    placement: Literal["random", "least_loaded"] = setting(
+        "LEVEL4_PLACEMENT",
+        "random",
+        doc="Which node gets a market: `random`, weighted by free room; or `least_loaded`.",
+    )
+    egress_group: str = setting(
+        "LEVEL4_EGRESS_GROUP",
+        "default",
+        check=_cluster,
+        allowed="1 to 32 letters, digits, dots, dashes and underscores",
+        doc="""Nodes of one group reach the exchanges from one address and divide what the exchanges allow an address.
+        Give nodes with addresses of their own different groups.""",
     )
     partitions: int = setting(
         "LEVEL4_PARTITIONS",

@@ -57,6 +57,7 @@ class Telemetry:
     ) -> None:
         self._host = host
         self._publisher = publisher
+        self._publishing = publishing
         self._address = http_host, http_port
         self.lag = LoopLag()
         self.metrics = Metrics(
@@ -90,10 +91,15 @@ class Telemetry:
         if node.state is NodeState.DRAINING:
             reasons.append("the node is shutting down")
         elif node.state is NodeState.NOT_READY:
-            reasons.append(f"Kafka: {self._publisher().last_error or 'not connected yet'}")
+            reasons.append(self._why_not_ready())
         ready = not reasons
         about = {"ready": ready, "node": node.name, "markets": node.active, "reasons": reasons}
         return _json(about, 200 if ready else 503)
+
+    def _why_not_ready(self) -> str:
+        if self._publishing():
+            return "the ownership log in Kafka is not read to its end"
+        return f"Kafka: {self._publisher().last_error or 'not connected yet'}"
 
 
 def _json(value: object, status: int) -> Answer:

@@ -1,5 +1,5 @@
-"""podman for the tests: on PATH, or made ready by the script that LEVEL4_TEST_CONTAINERS names, which prints `export`
-lines for the shell."""
+"""podman for the tests. LEVEL4_TEST_CONTAINERS says that it can be had: `podman`, as it is on PATH, or the path of a
+script that makes it ready and prints `export` lines for the shell."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ class Podman:
     @classmethod
     def find(cls) -> Podman:
         script = os.environ.get("LEVEL4_TEST_CONTAINERS")
+        if not script:
+            pytest.skip("no containers: LEVEL4_TEST_CONTAINERS is neither `podman` nor a script that makes it ready")
         environment = dict(os.environ)
-        if script:
+        if script != "podman":
             command = f'set -e; exports=$("{script}"); eval "$exports"; env -0'
             told = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True, timeout=600)
             environment = dict(line.split("=", 1) for line in told.stdout.split("\0") if "=" in line)
-        if shutil.which("podman", path=environment["PATH"]) is None:
-            pytest.skip("no podman on PATH, and LEVEL4_TEST_CONTAINERS names no script that makes it ready")
+        assert shutil.which("podman", path=environment["PATH"]), f"LEVEL4_TEST_CONTAINERS={script}, but no podman"
         return cls(environment)
 
     def __call__(self, *arguments: str, seconds: float = 60.0, check: bool = True) -> str:

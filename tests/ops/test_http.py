@@ -123,6 +123,9 @@ async def test_health_readiness_and_metrics_of_a_node() -> None:
             ready = await client.get("/readyz")
             assert (ready.status_code, ready.json()["ready"]) == (200, True)
             node.with_node(state=NodeState.NOT_READY)
+            pending = (await client.get("/readyz")).json()
+            assert pending["reasons"] == ["the ownership log in Kafka is not read to its end"]
+            node.connected = False
             node.publisher.last_error = "expected Kafka at kafka:9092, got a refused connection"
             unready = await client.get("/readyz")
             assert unready.status_code == 503

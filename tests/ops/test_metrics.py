@@ -106,9 +106,22 @@ def test_counters_of_connections_never_fall() -> None:
 
 def test_further_sources_are_scraped_too() -> None:
     metrics = Metrics()
-    before = len(metrics.collect())
-    metrics.add(lambda: Scraped().metrics.collect()[:2])
-    assert len(metrics.collect()) == before + 2
+    before = len(list(metrics.collect()))
+    metrics.add(lambda: list(Scraped().metrics.collect())[:2])
+    assert len(list(metrics.collect())) == before + 2
+
+
+def test_what_was_collected_does_not_change_any_more() -> None:
+    node = Scraped()
+    node.update(3)
+    collected = node.metrics.collect()
+    node.update(5)
+    node.gap()
+    node.publisher.acked = 100
+    samples = {sample.name: sample.value for metric in collected for sample in metric.samples}
+    assert samples["level4_kafka_acked_total"] == 0
+    assert samples["level4_feed_resyncs_total"] == 0
+    assert samples["level4_feed_message_age_seconds"] == 0
 
 
 def test_a_histogram_puts_a_bound_into_its_bucket() -> None:
