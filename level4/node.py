@@ -128,7 +128,7 @@ class Node:
             host=self.host,
             feeds=self.feeds,
             tally=tally,
-            rest=self._rest.stats,
+            rest=self._rest,
             rpc=self._rpc_stats,
             publisher=lambda: self.publisher.stats,
             publishing=lambda: self.publisher.ready,

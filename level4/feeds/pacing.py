@@ -65,6 +65,12 @@ class TokenBucket:
             self._tokens = min(self.capacity, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
 
+    @property
+    def remaining(self) -> float:
+        """Tokens that are there now. Needs a running trio loop."""
+        self._fill()
+        return self._tokens
+
     async def take(self, tokens: float = 1.0) -> None:
         """Wait until so many tokens are there, and take them. First come, first served."""
         async with self._order:

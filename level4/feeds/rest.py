@@ -95,6 +95,10 @@ class Rest:
         if client is not None:
             await client.aclose()
 
+    def budgets(self) -> dict[str, tuple[float, float]]:
+        """By host: weight that may be spent now, and the most there can be."""
+        return {host: (budget.remaining, budget.capacity) for host, budget in self._budgets.items()}
+
     def share(self, nodes: int) -> None:
         """Divide every budget among so many nodes behind this address."""
         self._share = nodes

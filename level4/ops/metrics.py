@@ -334,15 +334,32 @@ def _counts(stats: ConnectionStats) -> dict[str, int]:
     return {name: renamed[name] if name in renamed else getattr(stats, name) for name in _CONNECTION_COUNTERS}
 
 
-def rest_metrics(stats: RestStats) -> Source:
-    """REST requests to exchanges."""
+class RestSource(Protocol):
+    """What is asked of `Rest`."""
+
+    @property
+    def stats(self) -> RestStats: ...
+
+    def budgets(self) -> dict[str, tuple[float, float]]: ...
+
+
+def rest_metrics(rest: RestSource) -> Source:
+    """REST requests to exchanges, and how many more they allow."""
 
     def look() -> Iterator[Metric]:
+        stats = rest.stats
         yield _counter("venue_http_requests", "REST requests to exchanges.", stats.requests)
         errors = _labelled("venue_http_errors", "Answers but 200, by status; 0: none came.", ("status",))
         for status in {*stats.answers, 429, 418} - {200}:
             errors.add_metric((str(status),), stats.answers[status])
         yield errors
+        left = "level4_snapshot_budget_remaining", "Weight of REST requests that may be spent now."
+        most = "level4_snapshot_budget_capacity", "The most weight there can be."
+        for place, (name, doc) in enumerate((left, most)):
+            family = GaugeMetricFamily(name, doc, labels=("host",))
+            for host, budget in rest.budgets().items():
+                family.add_metric((host,), budget[place])
+            yield family
 
     return lambda: list(look())
 

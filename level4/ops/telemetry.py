@@ -15,7 +15,6 @@ import structlog
 import trio
 
 from level4.control.ports import MarketHost, NodeState
-from level4.feeds.rest import RestStats
 from level4.feeds.stats import ConnectionStats
 from level4.ops.http import Answer, serve_http
 from level4.ops.lag import LoopLag
@@ -23,6 +22,7 @@ from level4.ops.metrics import (
     ConnectionMetrics,
     MarketsSource,
     Metrics,
+    RestSource,
     feed_metrics,
     kafka_metrics,
     node_metrics,
@@ -48,7 +48,7 @@ class Telemetry:
         host: MarketHost,
         feeds: _Feeds,
         tally: Tally,
-        rest: RestStats,
+        rest: RestSource,
         rpc: RpcStats,
         publisher: Callable[[], PublisherStats],
         publishing: Callable[[], bool],

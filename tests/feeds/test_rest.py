@@ -209,3 +209,13 @@ async def test_over_a_real_socket() -> None:
         with pytest.raises(RestUnavailableError):
             await get(client, "http://127.0.0.1:1/x")
         nursery.cancel_scope.cancel()
+
+
+async def test_budgets_tell_what_may_be_spent(autojump_clock: trio.testing.MockClock) -> None:
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=b"{}"))
+    async with Rest(transport=transport) as rest:
+        assert rest.budgets() == {}
+        await rest.get("https://api.example/x", weight=90, weight_per_minute=120)
+        assert rest.budgets() == {"api.example": (30.0, 120.0)}
+        await trio.sleep(30)
+        assert rest.budgets() == {"api.example": (90.0, 120.0)}

@@ -45,6 +45,7 @@ class Scraped:
         self.publisher = PublisherStats()
         self.connected = True
         self.rest = RestStats()
+        self.budget = {"api.kraken.com": (900.0, 1000.0)}
         self.rpc = RpcStats()
         self.lag = LoopLag()
         self.feed = FeedStats()
@@ -72,7 +73,7 @@ class Scraped:
             kafka_metrics(lambda: self.publisher, lambda: self.connected),
             feed_metrics(self, self.tally, lambda: self.now_us * 1000),
             ConnectionMetrics(self.connections),
-            rest_metrics(self.rest),
+            rest_metrics(self),
         )
         self.real_market.start(self.now_us * 1000, self.now)
         self.real_market.connected("book", self.now_us * 1000, self.now)
@@ -101,6 +102,13 @@ class Scraped:
 
     def connections(self) -> list[ConnectionStats]:
         return self.open_connections
+
+    @property
+    def stats(self) -> RestStats:
+        return self.rest
+
+    def budgets(self) -> dict[str, tuple[float, float]]:
+        return self.budget
 
     # what a market asks of its feed
 

@@ -102,6 +102,7 @@ CAUSES: dict[str, Callable[[Scraped], object]] = {
     "Level4ExchangeSlow": be_late,
     "Level4ClockBehind": set_the_clock_back,
     "Level4Banned": lambda node: node.rest.answers.update([429]),
+    "Level4BudgetSpent": lambda node: node.budget.update({"api.kraken.com": (20.0, 1000.0)}),
     "Level4Reconnecting": lambda node: setattr(node.open_connections[0], "disconnects", 11),
     "Level4KafkaAway": lambda node: setattr(node, "connected", False),
     "Level4EventsDropped": put("publisher", "trades_dropped", 1),
@@ -162,7 +163,7 @@ def test_a_rule_names_metrics_that_exist_and_says_what_it_means(alert: str) -> N
     assert metric_names(rule["expr"]) <= exported() | NOT_OURS
     assert rule["labels"]["severity"] in ("page", "warn")
     used = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
-    known = {"exchange", "symbol", "market_type", "reason", "status", "protocol", "kind", "instance"}
+    known = {"exchange", "symbol", "market_type", "reason", "status", "protocol", "kind", "instance", "host"}
     assert used <= known
     aggregated = re.findall(r"\bby \(([^)]*)\)", rule["expr"])
     if aggregated:

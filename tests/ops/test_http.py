@@ -109,7 +109,7 @@ async def test_health_readiness_and_metrics_of_a_node() -> None:
         host=node,  # type: ignore[arg-type]  # as much of a host as telemetry asks for
         feeds=node,
         tally=node.tally,
-        rest=node.rest,
+        rest=node,
         rpc=node.rpc,
         publisher=lambda: node.publisher,
         publishing=lambda: node.connected,
@@ -143,7 +143,7 @@ async def test_without_a_port_only_the_loop_is_measured(autojump_clock: trio.tes
         host=node,  # type: ignore[arg-type]  # as much of a host as telemetry asks for
         feeds=node,
         tally=node.tally,
-        rest=node.rest,
+        rest=node,
         rpc=node.rpc,
         publisher=lambda: node.publisher,
         publishing=lambda: node.connected,
