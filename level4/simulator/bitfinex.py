@@ -79,8 +79,8 @@ class Bitfinex(Subscribed):
         self._windows: dict[tuple[str, str], Window] = {}
         self._still: dict[tuple[str, str], bool] = {}
         """Whether nothing has changed since the last checksum, by depth and market."""
-        self._updates: deque[tuple[float, Market, Fill, int]] = deque()
-        """`tu` messages to come: when, and the time of the trade."""
+        self._updates: deque[tuple[float, Market, list[tuple[_Client, int]], str]] = deque()
+        """`tu` messages to come: when, for whom, and the trade. They go to those who got its `te`."""
         self._ids = count(232_949, 2)
 
     def speaks(self, address: Address) -> bool:
@@ -186,11 +186,13 @@ class Bitfinex(Subscribed):
 
     def advance(self, market: Market) -> None:
         step, now = market.walk.step(), milliseconds()
-        for fill in step.fills:
-            for client, number in self._listening("trades", market):
-                client.post(number, f'"te",{_trade(fill, now)}', Channel.TRADES, market.native)
+        listening = self._listening("trades", market)
+        for fill in step.fills if listening else ():
+            trade = _trade(fill, now)
+            for client, number in listening:
+                client.post(number, f'"te",{trade}', Channel.TRADES, market.native)
                 market.tally(client.session).trades += 1
-            self._updates.append((trio.current_time() + UPDATE_SECONDS, market, fill, now))
+            self._updates.append((trio.current_time() + UPDATE_SECONDS, market, listening, trade))
         for depth in DEPTHS:
             if listening := self._listening(f"book {depth}", market):
                 window = self._windows[depth, market.native]
@@ -206,9 +208,10 @@ class Bitfinex(Subscribed):
         while True:
             await trio.sleep(UPDATE_SECONDS / 2)
             while self._updates and self._updates[0][0] <= trio.current_time():
-                _, market, fill, time = self._updates.popleft()
-                for client, number in self._listening("trades", market):
-                    client.post(number, f'"tu",{_trade(fill, time)}', Channel.TRADES, market.native)
+                _, market, listening, trade = self._updates.popleft()
+                for client, number in listening:
+                    if client.channels.get(f"trades {market.native}") == number:
+                        client.post(number, f'"tu",{trade}', Channel.TRADES, market.native)
 
     async def _run_checksums(self) -> None:
         while True:

@@ -26,7 +26,7 @@ from level4.simulator.faults import Channel, FaultPlan, Frame
 from level4.simulator.listing import Listed, listed, next_quarter
 from level4.simulator.rest import Request, Response
 from level4.simulator.session import Session
-from level4.simulator.subscribed import Subscribed, decoded, framed
+from level4.simulator.subscribed import Subscribed, decoded, framed, whole
 from level4.simulator.synthetic import Market, Pace, text, timestamp
 from level4.simulator.walk import Fill
 
@@ -207,7 +207,7 @@ class Bitmex(Subscribed):
             market = self.markets.get(asked.get("symbol", ""))
             if market is None:
                 return self.refusal(400, f"Unknown symbol: {asked.get('symbol')}")
-            state, depth, now = self._state(market), int(asked.get("depth", "25")), timestamp(3)
+            state, depth, now = self._state(market), whole(asked.get("depth"), 25), timestamp(3)
             levels = [(side, *level) for side in Side for level in state.shown[side].top(depth or 1_000_000)]
             return Response(
                 200, f"[{','.join(_row(market, state, *level, 'Aggregated', now) for level in levels)}]".encode()

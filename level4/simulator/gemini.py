@@ -26,7 +26,7 @@ from level4.simulator.gemini_v2 import MarketDataV2
 from level4.simulator.listing import listed
 from level4.simulator.rest import Request, Response
 from level4.simulator.session import Session
-from level4.simulator.subscribed import Subscribed, decoded, framed
+from level4.simulator.subscribed import Subscribed, decoded, framed, whole
 from level4.simulator.synthetic import Market, Pace, levels_text, text
 from level4.simulator.walk import Fill
 
@@ -111,11 +111,12 @@ class Gemini(Subscribed):
         return None
 
     def _snapshot(self, session: Session, market: Market) -> None:
-        wanted = session.address.parameters().get("snapshot", "0")
-        if wanted == "0":
+        wanted = session.address.parameters().get("snapshot")
+        top = whole(wanted, 0)
+        if wanted != "-1" and not top:
             return
         book, number = market.walk.book, self._numbers[market.native]
-        depth = len(book.bids) + len(book.asks) if wanted == "-1" else int(wanted)
+        depth = len(book.bids) + len(book.asks) if wanted == "-1" else top
         session.post(_depth_frame(market, number, number, book.bids.top(depth), book.asks.top(depth)))
         market.tally(session).snapshot(book.best())
 

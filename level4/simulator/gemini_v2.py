@@ -70,8 +70,8 @@ class MarketDataV2:
         symbols = [
             str(symbol)
             for each in wanted
-            if isinstance(each, dict) and each.get("name") == _L2
-            for symbol in each.get("symbols", [])
+            if isinstance(each, dict) and each.get("name") == _L2 and isinstance(each.get("symbols"), list)
+            for symbol in each["symbols"]
         ]
         known = [self._markets[symbol] for symbol in symbols if symbol in self._markets]
         if kind == "unsubscribe":

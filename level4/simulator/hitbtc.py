@@ -23,7 +23,7 @@ from level4.simulator.faults import Channel, FaultPlan, Frame
 from level4.simulator.listing import listed
 from level4.simulator.rest import Request, Response
 from level4.simulator.session import Session
-from level4.simulator.subscribed import Subscribed, decoded, framed
+from level4.simulator.subscribed import Subscribed, decoded, framed, whole
 from level4.simulator.synthetic import Market, Pace, levels_text, milliseconds, text, timestamp
 from level4.simulator.walk import Fill
 
@@ -130,7 +130,7 @@ class Hitbtc(Subscribed):
             case ["api", "3", "public", "symbol"]:
                 return Response.json({native: _row(market) for native, market in self.markets.items()})
             case ["api", "3", "public", "orderbook", native] if native in self.markets:
-                book, depth = self.markets[native].walk.book, int(asked.get("depth", "10")) or 1_000_000
+                book, depth = self.markets[native].walk.book, whole(asked.get("depth"), 10) or 1_000_000
                 sides = {"ask": levels_text(book.asks.top(depth)), "bid": levels_text(book.bids.top(depth))}
                 return Response.json({"timestamp": timestamp(3), **sides})
             case _:

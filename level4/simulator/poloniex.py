@@ -20,7 +20,7 @@ from level4.simulator.faults import Channel, FaultPlan, Frame
 from level4.simulator.listing import listed
 from level4.simulator.rest import Request, Response
 from level4.simulator.session import Session
-from level4.simulator.subscribed import Subscribed, decoded, framed
+from level4.simulator.subscribed import Subscribed, decoded, framed, whole
 from level4.simulator.synthetic import Market, Pace, milliseconds, text
 from level4.simulator.walk import Fill
 from level4.simulator.window import Window
@@ -66,10 +66,12 @@ class Poloniex(Subscribed):
             _error(session, f"Invalid event value {event}")
         elif not isinstance(channels, list) or not channels or any(c not in (_BOOK, _TRADES) for c in channels):
             _error(session, f"Invalid channel value {str(channels).replace(chr(39), chr(34))}")
+        elif not isinstance(symbols, list):
+            _error(session, f"Invalid symbols value {symbols}")
         elif symbols == ["all"]:
             _error(session, "All symbols subscription is not allowed")
         else:
-            known = [symbol for symbol in symbols if symbol in self.markets]
+            known = [symbol for symbol in map(str, symbols) if symbol in self.markets]
             if event == "subscribe":
                 known = [symbol for symbol in known if not self.refuses(session, symbol)]
             if not known:
@@ -114,7 +116,7 @@ class Poloniex(Subscribed):
             case ["markets", native] if native in self.markets:
                 return Response.json([_row(self.markets[native])])
             case ["markets", native, "orderBook"] if native in self.markets:
-                book, depth, now = self.markets[native].walk.book, int(asked.get("limit", "10")), milliseconds()
+                book, depth, now = self.markets[native].walk.book, whole(asked.get("limit"), 10), milliseconds()
                 sides = {
                     name: [text(number) for level in side.top(depth) for number in level]
                     for name, side in (("asks", book.asks), ("bids", book.bids))

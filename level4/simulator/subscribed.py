@@ -132,6 +132,11 @@ def decoded(message: str) -> Any:
         return None
 
 
+def whole(text: str | None, default: int) -> int:
+    """A number in an address; the default when there is none."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else default
+
+
 def framed(
     message: object, channel: Channel = Channel.CONTROL, native: str | None = None, *, top: bool = True
 ) -> Frame:

@@ -47,8 +47,7 @@ class Pace:
 
     def walk(self, exchange: str, listed: Listed) -> Walk:
         share = min(1.0, self.trade_rate / self.rate) if self.rate > 0 else 0.0
-        random = Random(f"{self.seed}:{exchange}:{listed.base}/{listed.quote}")
-        return Walk(listed, self.levels, share, random)
+        return Walk(listed, self.levels, share, f"{self.seed}:{exchange}:{listed.base}/{listed.quote}")
 
 
 @dataclass(slots=True, eq=False)

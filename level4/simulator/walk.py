@@ -4,7 +4,7 @@ Each step changes a few levels, mostly near the top: resize, remove, insert, imp
 of the other side, sometimes through several levels. Removing and improving are biased so that the price wanders
 around where it started. Far levels are added as near ones go, so that the depth stays about the same.
 
-The sequence of steps depends on the seed and the market alone, not on time or on who listens. The book is made when
+The sequence of steps depends on the seed and the market alone, not on time or on who listens. Everything is made when
 somebody looks at it first: most markets of a simulator are never asked for.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from random import Random
 from typing import Final
 
@@ -42,30 +43,44 @@ class Step:
 
 
 class Walk:
-    def __init__(self, listed: Listed, levels: int, trade_share: float, random: Random) -> None:
+    def __init__(self, listed: Listed, levels: int, trade_share: float, seed: str) -> None:
         """`levels`: how many on each side; `trade_share`: the part of steps that are trades."""
         self.listed = listed
-        self.trade_id = random.randint(1_000, 90_000_000)
-        self.recent = deque(self._earlier(), KEPT_FILLS)
-        """The last fills, oldest first; the first ones are older than the walk."""
-        self._random = random
+        self._seed = seed
         self._levels = max(levels, 12)
         self._trade_share = trade_share
         self._step = Step()
-        self._book: Book | None = None
 
-    @property
+    @cached_property
+    def _random(self) -> Random:
+        return Random(self._seed)
+
+    @cached_property
+    def _first_id(self) -> int:
+        # by a generator of its own: what is asked for first must not matter
+        return Random(f"{self._seed}:trade id").randint(1_000, 90_000_000)
+
+    @cached_property
+    def trade_id(self) -> int:
+        """Of the last trade."""
+        return self._first_id
+
+    @cached_property
+    def recent(self) -> deque[Fill]:
+        """The last fills, oldest first; the first ones are older than the walk."""
+        return deque(self._earlier(), KEPT_FILLS)
+
+    @cached_property
     def book(self) -> Book:
-        if self._book is None:
-            self._book = Book(self.listed.lot * 0)
-            self._set(Side.BID, self.listed.price, self._size())
-            self._set(Side.ASK, self.listed.price + self.listed.tick * 2, self._size())
-            self._refill()
-        return self._book
+        book = self.book = Book(self.listed.lot * 0)
+        self._set(Side.BID, self.listed.price, self._size())
+        self._set(Side.ASK, self.listed.price + self.listed.tick * 2, self._size())
+        self._refill(book)
+        return book
 
     def _earlier(self) -> list[Fill]:
         """What was traded before the walk began: for exchanges that tell history."""
-        ids = range(self.trade_id - _EARLIER_FILLS + 1, self.trade_id + 1)
+        ids = range(self._first_id - _EARLIER_FILLS + 1, self._first_id + 1)
         ask = self.listed.price + self.listed.tick * 2
         return [
             Fill(number, *(("buy", ask) if number % 2 else ("sell", self.listed.price)), self.listed.lot * 7)
@@ -73,13 +88,14 @@ class Walk:
         ]
 
     def step(self) -> Step:
+        book = self.book
         self._step = Step()
         if self._random.random() < self._trade_share:
             self._trade()
         else:
             for _ in range(self._random.choice((1, 1, 1, 2, 3))):
                 self._change()
-        self._refill()
+        self._refill(book)
         return self._step
 
     def _set(self, side: Side, price: Decimal, size: Decimal) -> None:
@@ -149,9 +165,9 @@ class Walk:
         self.recent.append(fill)
         self._set(side, price, self.book[side].size(price) - size)
 
-    def _refill(self) -> None:
+    def _refill(self, book: Book) -> None:
         for side, away in ((Side.BID, -1), (Side.ASK, 1)):
-            levels = self.book[side]
+            levels = book[side]
             while len(levels) < self._levels:
                 price = levels.price(-1) + away * self.listed.tick * self._random.randint(1, 3)
                 if price <= 0:

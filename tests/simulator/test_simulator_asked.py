@@ -3,6 +3,7 @@ the window of best levels."""
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -136,6 +137,39 @@ async def test_a_client_that_goes_leaves_nothing(exchange: str) -> None:
         still = simulator.book(exchange, native)
         await trio.sleep(0.05)
         assert simulator.book(exchange, native) == still
+
+
+ODD: list[Any] = [None, True, -1, 10**30, "x", "é" * 50, [], {}, [[]], [None], {"a": [1]}]
+
+
+def odd_messages(request: Json) -> list[str]:
+    """A good request with one odd value in the place of each that it has."""
+    found = ["", "{", "\x00", *map(json.dumps, ODD)]
+    for name, value in request.items():
+        found += [json.dumps(request | {name: odd}) for odd in (*ODD, *([odd] for odd in ODD))]
+        if isinstance(value, dict):
+            found += [json.dumps(request | {name: value | {key: odd}}) for key in value for odd in ODD]
+    return found
+
+
+@pytest.mark.parametrize(
+    "exchange", ["BITFINEX", "BITFLYER", "BITMEX", "BITSTAMP", "GEMINI", "GEMINI V2", "HITBTC", "POLONIEX"]
+)
+async def test_an_exchange_survives_what_clients_say(exchange: str) -> None:
+    v2 = {"type": "subscribe", "subscriptions": [{"name": "l2", "symbols": ["BTCUSD"]}]}
+    address, _, request = EXCHANGES.get(exchange, ("api.gemini.com/v2/marketdata", "", v2))
+    async with running(Simulator(rate=20)) as client:
+        left = odd_messages(request)
+        while left:
+            said, left = left[:9], left[9:]  # few enough for every exchange's limits
+            async with client.socket(address) as socket:
+                for text in said:
+                    await socket.send_message(text)
+                await send(socket, request)
+                while len(await socket.get_message()) < 500:  # until the book, or a change of it, comes
+                    if exchange in ("BITFLYER", "BITSTAMP"):
+                        break
+        assert (await client.stats())["connections"] >= 1
 
 
 async def test_the_control_port_tells_the_last_trades() -> None:

@@ -72,13 +72,14 @@ async def test_every_middle_price_is_right_and_the_counts_agree(symbol: str, tic
 
 
 async def test_a_lost_frame_is_healed_by_the_next_whole_book() -> None:
-    simulator = Simulator(rate=500, levels=15)
+    simulator = Simulator(rate=500, levels=60)  # a change that is lost far down is not soon made good by another
     async with running(simulator) as client, client.socket(WS) as socket:
         for channel in CHANNELS:
             await send(socket, call(f"{channel}BTC_JPY"))
         consumer = BitflyerConsumer(Decimal(1))
         await consume(socket, consumer, 10)
-        simulator.inject(Fault(FaultKind.DROP, count=5, market="BTC_JPY", channel=Channel.BOOK))
+        consumer.unharmed = False
+        simulator.inject(Fault(FaultKind.DROP, count=30, market="BTC_JPY", channel=Channel.BOOK))
         while not consumer.healed:
             consumer.take(texts(await socket.get_message()))
 

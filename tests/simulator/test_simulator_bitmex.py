@@ -133,6 +133,7 @@ async def test_lost_and_doubled_frames_show_in_the_rows(kind: FaultKind) -> None
         await send(socket, {"op": "subscribe", "args": ["orderBookL2:XBTUSD"]})
         consumer = BitmexConsumer()
         await consume(socket, consumer, 10)
+        consumer.unharmed = False
         simulator.inject(Fault(kind, count=20, market="XBTUSD", channel=Channel.BOOK))
         while not consumer.wrong:
             consumer.take(texts(await socket.get_message()))

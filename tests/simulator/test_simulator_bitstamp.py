@@ -81,13 +81,13 @@ async def test_differences_join_rest_and_the_counts_agree() -> None:
 
 
 async def test_tops_are_whole_and_the_counts_agree() -> None:
-    simulator = Simulator(rate=400, trade_rate=90, levels=120)
+    simulator = Simulator(rate=200, trade_rate=50, levels=120)
     simulator.pause()
     async with running(simulator) as client, client.socket(WS) as socket:
         consumer = TopConsumer()
         await begin(client, socket, "order_book", consumer)
         simulator.resume()
-        await consume(socket, consumer, 200)
+        await consume(socket, consumer, 100)
         await agrees(simulator, socket, consumer, "BITSTAMP", "btcusd", 100)
 
 
@@ -142,6 +142,7 @@ async def test_a_swapped_frame_shows_in_the_times() -> None:
     async with running(simulator) as client, client.socket(WS) as socket:
         consumer = BitstampConsumer()
         await begin(client, socket, "diff_order_book", consumer)
+        consumer.unharmed = False
         simulator.inject(Fault(FaultKind.REORDER, market="btcusd", channel=Channel.BOOK))
         while not consumer.wrong:
             consumer.take(await reply(socket, lambda m: m["event"] == "data"))

@@ -143,6 +143,7 @@ async def test_a_lost_frame_leaves_a_hole() -> None:
     async with running(simulator) as client, client.socket(WS) as socket:
         await send(socket, streams("btcusd@depth@100ms"))
         consumer = GeminiConsumer()
+        consumer.unharmed = False
         simulator.inject(Fault(FaultKind.DROP, market="btcusd", channel=Channel.BOOK, after=10))
         while not consumer.wrong:
             consumer.take(await reply(socket, lambda message: True))

@@ -96,6 +96,7 @@ async def test_faults_show_in_the_numbers(kind: FaultKind) -> None:
         await send(socket, request("orderbook/full", "BTCUSDT"))
         consumer = HitbtcConsumer()
         await consume(socket, consumer, 10)
+        consumer.unharmed = False
         simulator.inject(Fault(kind, market="BTCUSDT", channel=Channel.BOOK))
         while not consumer.wrong:
             consumer.take(texts(await socket.get_message()))

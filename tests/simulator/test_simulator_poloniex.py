@@ -39,7 +39,7 @@ class PoloniexConsumer(Consumer):
                 self.jumps += int(row["id"]) > self.last + 1
                 self.update(row["bids"], row["asks"])
             self.last = int(row["id"])
-            assert self.wrong or len(self.book.bids) == len(self.book.asks) == 20
+            assert not self.unharmed or len(self.book.bids) == len(self.book.asks) == 20
             self.spellings += any(size[-1] == "0" and "." in size for _, size in row["bids"])
 
 
@@ -117,6 +117,7 @@ async def test_faults_break_the_chain(kind: FaultKind) -> None:
         await send(socket, request("book_lv2", "BTC_USDT"))
         consumer = PoloniexConsumer()
         await consume(socket, consumer, 10)
+        consumer.unharmed = False
         simulator.inject(Fault(kind, market="BTC_USDT", channel=Channel.BOOK))
         while not consumer.wrong:
             consumer.take(texts(await socket.get_message()))
