@@ -174,7 +174,8 @@ class Simulator:
     def stats(self) -> dict[str, object]:
         """Plain counts, as JSON types.
 
-        `exchanges`: by exchange and native symbol what a correct consumer must have derived (see `Tally`), in total
+        `exchanges`: by exchange (or a part of it that has addresses of its own: `BYBIT_LINEAR`, `BINANCE_FUTURES`, the
+        names that faults use too) and native symbol what a correct consumer must have derived (see `Tally`), in total
         and per subscription, and the best bid and ask now. `sessions`: the open WebSockets; `connections`: all
         open connections; `requests`: REST requests; `faults`: those that struck, and `slow_client`s cut off.
         """
