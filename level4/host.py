@@ -12,6 +12,8 @@ import trio
 
 from level4 import __version__
 from level4.cluster.ledger import LostError
+from level4.cluster.members import Members
+from level4.cluster.meta import Meta
 from level4.cluster.tenancy import FullError, Tenancy
 from level4.control.changes import Changes
 from level4.control.ports import ActiveMarket, BookView, NodeInfo, NodeState
@@ -60,6 +62,8 @@ class Host:
         self._publisher = publisher
         self._changes = changes
         self._tenancy = tenancy
+        self.members: Members
+        """Set by whoever builds both: each asks the other."""
         self.draining = False
         self.port = 0
 
@@ -80,7 +84,28 @@ class Host:
             capacity=self._settings.max_data_feeds,
             state=NodeState.DRAINING if self.draining else working,
             version=__version__,
-            address=f"{self._settings.rpc_host}:{self.port}",
+            address=f"{self._reachable()}:{self.port}",
+        )
+
+    def _reachable(self) -> str:
+        """The host part of this node's control address, as others call it: bound to all addresses, it is reached at
+        the one that gossip found out."""
+        host = self._settings.rpc_host
+        found = self.members.host if host in ("0.0.0.0", "::") else ""
+        return f"[{found or host}]" if ":" in (found or host) else found or host
+
+    def meta(self) -> Meta:
+        """This node as it shows itself in gossip."""
+        info = self.node()
+        return Meta(
+            control=info.address,
+            capacity=info.capacity,
+            active=info.active,
+            draining=self.draining,
+            ready=info.state is NodeState.READY,
+            version=info.version,
+            kafka=self._publisher.cluster_id,
+            egress=self._settings.egress_group,
         )
 
     def record(self, mark: Mark) -> NodeRecord:
@@ -97,19 +122,16 @@ class Host:
         )
 
     def nodes(self) -> Sequence[NodeInfo]:
-        others = [
-            NodeInfo(
-                name=record.by.node,
-                active=record.active,
-                capacity=record.capacity,
-                state=NodeState.DRAINING if record.draining else NodeState.READY,
-                version=record.version,
-                address=record.address,
-            )
-            for record in self._tenancy.ledger.nodes()
-            if record.by.node != self._settings.hostname
-        ]
-        return [self.node(), *others]
+        """Who writes into our log, and whom gossip sees: a node whose Kafka is away is in one of both only."""
+        own = self._settings.hostname
+        found = {own: self.node()}
+        for peer in self.members.live():
+            if peer.name != own and peer.meta is not None and not self.members.foreign(peer):
+                found[peer.name] = _of_meta(peer.name, peer.meta)
+        for record in self._tenancy.ledger.nodes():
+            if record.by.node not in found:
+                found[record.by.node] = _of_record(record)
+        return list(found.values())
 
     def known_exchanges(self) -> Mapping[str, Collection[MarketType]]:
         known: dict[str, list[MarketType]] = {}
@@ -183,3 +205,20 @@ class Host:
             raise NotFoundError(f"market {market_id} does not run on this node")
         book = market.book
         return BookView(market.state, book.bids.top(depth), book.asks.top(depth))
+
+
+def _of_record(record: NodeRecord) -> NodeInfo:
+    return NodeInfo(
+        name=record.by.node,
+        active=record.active,
+        capacity=record.capacity,
+        state=NodeState.DRAINING if record.draining else NodeState.READY,
+        version=record.version,
+        address=record.address,
+    )
+
+
+def _of_meta(name: str, meta: Meta) -> NodeInfo:
+    working = NodeState.READY if meta.ready else NodeState.NOT_READY
+    state = NodeState.DRAINING if meta.draining else working
+    return NodeInfo(name, meta.active, meta.capacity, state, meta.version, meta.control)

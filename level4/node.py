@@ -25,7 +25,9 @@ from typing import Final
 import structlog
 import trio
 
+from level4.cluster.gossip import MULTICAST_PORT, GossipSettings
 from level4.cluster.ledger import Ledger
+from level4.cluster.members import Members
 from level4.cluster.tenancy import Tenancy
 from level4.control.changes import Changes
 from level4.control.service import ControlService
@@ -42,16 +44,20 @@ from level4.model import (
     Status,
     UnavailableError,
 )
-from level4.ops.access import access_of
+from level4.model.events import RUNS_PER_TERM
+from level4.ops.access import access_of, is_loopback
 from level4.ops.kafka import kafka_settings
-from level4.ops.settings import Settings
+from level4.ops.layers import DEFAULT
+from level4.ops.settings import Settings, split_keys
 from level4.ops.tally import Tally
 from level4.ops.telemetry import Telemetry
 from level4.placement import Writer
 from level4.publish import KafkaPublisher, LogSettings, OwnershipLog, PublisherSettings
+from level4.rpc.errors import AlreadyExistsError
 from level4.rpc.gate import RpcStats
 from level4.rpc.health import Health
 from level4.rpc.serve import serve
+from level4.swim import PROFILES
 
 log = structlog.get_logger(__name__)
 
@@ -113,11 +119,21 @@ class Node:
         self.tenancy = Tenancy(self.feeds, Gate(self.publisher), settings.hostname, settings.max_data_feeds)
         self.host = Host(settings, self.feeds, self.publisher, self._changes, self.tenancy)
         log_settings = LogSettings(publishing.kafka)
+        self._generation = time.time_ns() // 1_000_000
+        self.members = self.host.members = Members(
+            _gossip_settings(settings),
+            generation=self._generation,
+            random=random or Random(),
+            about=self.host.meta,
+            announce=self._announce,
+            changed=self._members_changed,
+        )
         self.ledger = Ledger(
-            Writer(settings.hostname, time.time_ns() // 1_000_000),
+            Writer(settings.hostname, self._generation),
             lambda deliver: OwnershipLog(log_settings, deliver, random),
             about=self.host.record,
             changed=self._changed,
+            membership=self.members,
         )
         self.tenancy.ledger = self.ledger
         self.publisher.may_publish = self.ledger.may_publish
@@ -142,6 +158,15 @@ class Node:
         self.tenancy.changed(market_ids)
         self._changes.notify()
 
+    def _announce(self, event: str, member: str, reason: str) -> None:
+        """Publish what happened to another node."""
+        epoch = self._generation // 1000 * RUNS_PER_TERM + 1
+        self.publisher.put(Status(None, event, None, reason, member, epoch, 0, self.settings.hostname, 0))
+
+    def _members_changed(self) -> None:
+        self.feeds.share(self.members.sharing())
+        self._changes.notify()
+
     def _venue(self, exchange: str, kind: MarketType) -> Venue:
         return venue(exchange, kind, self.settings.protocols)
 
@@ -161,6 +186,8 @@ class Node:
             await nursery.start(self.feeds.run)
             await nursery.start(self.tenancy.run)
             self.host.port = await nursery.start(self._serve)
+            await nursery.start(self.members.run)
+            nursery.start_soon(self._watch_name)
             await nursery.start(self.ledger.run)
             log.info(
                 "node started",
@@ -213,6 +240,11 @@ class Node:
             self.health.set_ready(self.host.ready)
             await trio.sleep(0.5)
 
+    async def _watch_name(self) -> None:
+        """Another node answers in gossip to this node's name, and was there first."""
+        await self.members.conflicting.wait()
+        self._give_up(AlreadyExistsError(str(self.members.conflict)))
+
     async def _watch_namesake(self) -> None:
         """Of two living processes with one name the younger gives way."""
         namesake = self.ledger.namesake
@@ -257,7 +289,25 @@ class Node:
                     await self.ledger.leave()
         except UnavailableError as error:
             log.info("no last word in the ownership log", reason=str(error))
+        with trio.move_on_after(LEAVE_SECONDS):
+            await self.members.leave()
         log.info("stopped", node=self.settings.hostname)
+
+
+def _gossip_settings(settings: Settings) -> GossipSettings:
+    keys = settings.cluster_keys
+    return GossipSettings(
+        settings.hostname,
+        cluster=settings.cluster,
+        host=settings.gossip_host,
+        port=settings.gossip_port,
+        any_port=is_loopback(settings.gossip_host) and settings.origins.get("gossip_port", DEFAULT) == DEFAULT,
+        advertise=settings.gossip_advertise,
+        seeds=tuple(str(seed) for seed in settings.seeds),
+        multicast_port=MULTICAST_PORT if settings.multicast else None,
+        keys=() if keys is None else split_keys(keys.reveal()),
+        config=PROFILES[settings.swim_profile],
+    )
 
 
 def _overrides(endpoints: Mapping[str, str], kind: str) -> dict[str, str]:

@@ -103,6 +103,7 @@ class _Demo:
     @asynccontextmanager
     async def _node(self, simulator: str | None) -> AsyncIterator[tuple[Child, int]]:
         env = {"KAFKA_ENDPOINTS": self._kafka, "RPC_PORT": "0", "HOSTNAME": "demo"}
+        env |= {"LEVEL4_GOSSIP_PORT": "0", "LEVEL4_MULTICAST": "false"}  # it meets nobody
         if simulator is not None:
             env["LEVEL4_SIMULATOR"] = simulator
         async with level4("node", ["node", "--log-format", "json", "--announce"], self._folder, env) as child:

@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 MULTICAST_GROUP: Final = "239.192.76.52"
 """Organisation-local scope (RFC 2365); with TTL 1 a hello stays on the network."""
 PORT: Final = 7946
+MULTICAST_PORT: Final = 7947
 RESOLVE_SECONDS: Final = 15.0
 HELLO_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 2.0
@@ -65,11 +66,13 @@ class GossipSettings:
     """Address to listen on."""
     port: int = PORT
     """UDP port; 0 takes a free one."""
+    any_port: bool = False
+    """Whether a free one serves too when that one is taken: where nobody was told the port."""
     advertise: str | None = None
     """`host[:port]` under which others reach this node; None: found out."""
     seeds: tuple[str, ...] = ()
     """`host:port` of some nodes, any number, tried for ever."""
-    multicast_port: int | None = 7947
+    multicast_port: int | None = MULTICAST_PORT
     """Port of the hello group; None: no multicast."""
     keys: tuple[bytes, ...] = ()
     """Shared keys of 32 bytes, the first seals; none: the cluster is open to whoever reaches it."""
@@ -101,6 +104,10 @@ class Gossip:
         """Datagrams that the kernel did not take, by kind of error."""
 
     @property
+    def running(self) -> bool:
+        return self._membership is not None
+
+    @property
     def membership(self) -> Membership:
         if self._membership is None:
             raise RuntimeError("the gossip does not run")
@@ -114,7 +121,7 @@ class Gossip:
         """Gossip until cancelled; reports the advertised address. Raises ConfigError when it cannot be bound or
         advertised."""
         settings = self._settings
-        with _bind(settings.host, settings.port) as plain:
+        with _bind_some(settings) as plain:
             self._socket = plain
             seeds = await _resolve(settings.seeds)
             address = _advertised(settings, plain, seeds)
@@ -211,7 +218,7 @@ class Gossip:
 
     async def _multicast(self, port: int) -> None:
         try:
-            group = _join_group(port)
+            group = _join_group(port, self._settings.host)
         except OSError as error:
             log.warning("no multicast here; nodes find each other by seeds only", reason=str(error))
             return
@@ -234,19 +241,30 @@ class Gossip:
             self._settle()
 
     def _warn(self, address: Address, seeds: Sequence[Address]) -> None:
-        if not self._settings.keys:
+        loopback = ipaddress.ip_address(address[0]).is_loopback
+        if not self._settings.keys and not loopback:
             log.warning(
                 "the cluster is open: whoever reaches this UDP port can join and be believed",
                 port=address[1],
                 remedy="set LEVEL4_CLUSTER_KEYS, the same on all nodes",
             )
         elsewhere = [seed for seed in seeds if not ipaddress.ip_address(seed[0]).is_loopback]
-        if ipaddress.ip_address(address[0]).is_loopback and elsewhere:
+        if loopback and elsewhere:
             log.warning(
                 "the advertised address cannot work: it is loopback, and there are seeds on other machines",
                 advertised=f"{address[0]}:{address[1]}",
                 remedy="set LEVEL4_GOSSIP_ADVERTISE to an address that they reach",
             )
+
+
+def _bind_some(settings: GossipSettings) -> socket.socket:
+    try:
+        return _bind(settings.host, settings.port)
+    except ConfigError as error:
+        if not settings.any_port:
+            raise
+        log.info("another port for gossip", reason=str(error))
+        return _bind(settings.host, 0)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -258,6 +276,7 @@ def _bind(host: str, port: int) -> socket.socket:
             plain.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
         if family == socket.AF_INET:
             plain.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+            plain.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(_group_interface(host)))
         plain.bind((host, port))
     except OSError as error:
         plain.close()
@@ -267,7 +286,15 @@ def _bind(host: str, port: int) -> socket.socket:
     return plain
 
 
-def _join_group(port: int) -> socket.socket:
+def _group_interface(host: str) -> str:
+    """On which interface hellos go out and are heard: a node that listens on loopback meets those of its machine."""
+    try:
+        return "127.0.0.1" if ipaddress.ip_address(host).is_loopback else "0.0.0.0"
+    except ValueError:
+        return "127.0.0.1" if host == "localhost" else "0.0.0.0"
+
+
+def _join_group(port: int, host: str) -> socket.socket:
     group = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         group.setblocking(False)
@@ -275,7 +302,7 @@ def _join_group(port: int) -> socket.socket:
         if hasattr(socket, "SO_REUSEPORT"):
             group.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         group.bind((MULTICAST_GROUP, port))
-        request = struct.pack("4s4s", socket.inet_aton(MULTICAST_GROUP), socket.inet_aton("0.0.0.0"))
+        request = struct.pack("4s4s", socket.inet_aton(MULTICAST_GROUP), socket.inet_aton(_group_interface(host)))
         group.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
     except OSError:
         group.close()

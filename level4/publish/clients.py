@@ -88,6 +88,7 @@ class Client:
         self.partitions = _ask(settings, lambda admin: ensure_topics(admin, settings.layout))
         """Number of partitions of each topic, as read now."""
         self._producer = _producer(settings)
+        self.cluster_id = str(self._producer._metadata.cluster_id or "")
         self.send: Callable[..., Any] = self._producer.send
         """As KafkaProducer.send: returns a future. Raises ValueError when metadata lack the partition."""
 

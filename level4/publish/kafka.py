@@ -76,6 +76,7 @@ class ProducerClient(Protocol):
     """What is asked of a connected producer (`clients.Client`)."""
 
     partitions: dict[str, int]
+    cluster_id: str
     send: Callable[..., Any]
 
     def known(self, topic: str) -> int: ...
@@ -129,6 +130,8 @@ class KafkaLink:
     def __init__(self, connect: Callable[[], ProducerClient], wake: Callable[[], None]) -> None:
         self.partitions: dict[str, int] = {}
         """Number of partitions of each topic, as read when the producer was made."""
+        self.cluster_id = ""
+        """What Kafka calls itself; empty before it has answered."""
         self.outstanding = 0
         """Records accepted by `send` and not acknowledged, refused or unroutable."""
         self.outstanding_bytes = 0
@@ -165,6 +168,7 @@ class KafkaLink:
             return
         session = _Session(client, self._wake)
         self.partitions = dict(client.partitions)
+        self.cluster_id = client.cluster_id
         self.opened += 1
         self._session = session
         self._callbacks = {key: session.callback(lane) for key, lane in self._lanes.items()}

@@ -125,6 +125,11 @@ class KafkaPublisher:
         """Number of partitions of each topic; empty until Kafka has answered."""
         return dict(self._link.partitions)
 
+    @property
+    def cluster_id(self) -> str:
+        """What Kafka calls itself; empty until it has answered."""
+        return self._link.cluster_id
+
     async def ensure_market(self, market_id: int) -> None:
         """Make sure that every topic has this market's partition: grow what is short, where that is allowed.
 

@@ -15,6 +15,7 @@ from commands import SECONDS, Commands, end
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     """Commands that need nobody: no node, no broker, no exchange."""
     nowhere = {"RPC_PORT": "1", "KAFKA_ENDPOINTS": "127.0.0.1:1", "LEVEL4_SIMULATOR": "127.0.0.1:1"}
+    nowhere |= {"LEVEL4_GOSSIP_PORT": "0", "LEVEL4_MULTICAST": "false"}
     clean = {name: text for name, text in os.environ.items() if not name.startswith("LEVEL4_") and name != "HOSTNAME"}
     return Commands({**clean, "PYTHONPATH": os.pathsep.join(sys.path), **nowhere}, tmp_path_factory.mktemp("plain"))
 

@@ -34,8 +34,10 @@ class Rig:
         """`level4 node` with these markets, up and running."""
         flags = [flag for market in markets for flag in ("--market", market)]
         env = {"KAFKA_ENDPOINTS": self.broker.endpoint, "LEVEL4_SIMULATOR": self.address, "RPC_PORT": "0"} | env
+        alone = {"LEVEL4_CLUSTER": f"test-{self.broker.port}", "LEVEL4_GOSSIP_PORT": "0", "LEVEL4_MULTICAST": "false"}
+        env = alone | env
         command = ["node", "--announce", "--log-format", "json", *flags, *arguments]
-        async with level4("node", command, self.folder, env) as child:
+        async with level4(env.get("HOSTNAME", "node"), command, self.folder, env) as child:
             await first_line(child, START_SECONDS)
             yield child
 

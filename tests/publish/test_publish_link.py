@@ -79,6 +79,7 @@ class FakeClient:
 
     def __init__(self, broker: FakeBroker) -> None:
         self.broker = broker
+        self.cluster_id = "fake"
         self.partitions = {TIMESALES: broker.partitions, STATUS: broker.partitions}
         self.metadata = broker.partitions
         self.pending: dict[int, deque[tuple[bytes, FakeFuture]]] = {}

@@ -62,6 +62,7 @@ class Kafka:
         self.values: list[tuple[str, bytes]] = []
         self.held: list[Callable[[object], None]] = []
         self.threads: set[int] = set()
+        self.cluster_id = "fake"
         self.partitions = dict.fromkeys(TOPICS, 8)
 
     def connect(self, settings: KafkaSettings) -> Kafka:
