@@ -9,7 +9,8 @@ parent holds. (PR_SET_PDEATHSIG would fire when the *thread* that started it end
 
 Known quirks of Tansu 0.6.0: it creates topics that a client merely asks about, with 4 partitions, also against the
 client's wish; `end_offsets` is one too low; it cannot add partitions; rebinding a port of a broker just killed can
-fail, after which it never listens.
+fail, after which it never listens; killed while it writes to an S3 store, it may acknowledge as a duplicate a batch
+that it never kept.
 """
 
 from __future__ import annotations

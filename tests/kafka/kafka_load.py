@@ -102,6 +102,7 @@ class Arrived:
     unknown: int = 0
     duplicates: int = 0
     coalesced: int = 0
+    markets_with_losses: set[int] = field(default_factory=set)
 
 
 def consume(endpoint: str, markets: int) -> dict[str, Arrived]:
@@ -113,6 +114,8 @@ def consume(endpoint: str, markets: int) -> dict[str, Arrived]:
             event, account = record.event, arrived[record.topic]
             verdict = integrity.check_event(event)
             account.lost += verdict.lost
+            if verdict.lost:
+                account.markets_with_losses.add(record.market_id)
             account.unknown += verdict.unknown
             account.duplicates += verdict.kind is Kind.DUPLICATE
             if verdict.fresh:

