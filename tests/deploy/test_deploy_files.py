@@ -37,7 +37,8 @@ def test_the_image_starts_with_its_own_settings() -> None:
     settings = load(image_environment() | {"HOSTNAME": "node1", "KAFKA_ENDPOINTS": "kafka:9092"})
     access_of(settings)  # open, and allowed to be
     assert (settings.rpc_host, settings.http_port, settings.rpc_port) == ("0.0.0.0", 9464, 50051)
-    assert re.search(r"^EXPOSE 50051 9464$", CONTAINERFILE, re.MULTILINE)
+    assert f"\nEXPOSE 50051/tcp 9464/tcp {settings.gossip_port}/udp\n" in CONTAINERFILE
+    assert settings.gossip_host == "0.0.0.0"
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -48,6 +49,7 @@ def test_a_node_of_compose_has_settings_that_are_allowed(name: str) -> None:
     assert settings.hostname == name
     assert settings.kafka_endpoints == (Address("kafka", 9092),)
     assert settings.simulator is None
+    assert settings.seeds == (Address("level4", settings.gossip_port),), "the alias of all nodes"
     assert int(service["stop_grace_period"].removesuffix("s")) > 8
     assert service["read_only"] is True
     assert service["networks"]["default"]["aliases"] == ["level4"]
@@ -100,7 +102,8 @@ def test_pods_have_settings_that_are_allowed_and_lasting_names() -> None:
     assert name["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
     settings = load(image_environment() | given | {"HOSTNAME": "level4-0"})
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"grpc": settings.rpc_port, "http": settings.http_port}
+    assert ports == {"grpc": settings.rpc_port, "http": settings.http_port, "gossip": settings.gossip_port}
+    assert settings.seeds == (Address("level4", settings.gossip_port),), "the headless Service"
     assert str(settings.cache_dir) == container["volumeMounts"][0]["mountPath"]
 
 

@@ -69,8 +69,8 @@ class Scrapes:
         assert isinstance(value, dict)
         for key, number in value.items():
             groups[frozenset(pair for pair in key if pair[0] in by)].append(number)
-        largest = str(node.op) == "max"
-        return {key: max(numbers) if largest else sum(numbers) for key, numbers in groups.items()}
+        fold: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
+        return {key: fold[str(node.op)](numbers) for key, numbers in groups.items()}
 
     def _binary(self, node: Any) -> Vector:
         left, right, op = self._value(node.lhs), self._value(node.rhs), str(node.op)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING, cast
 
 from prometheus_client.exposition import generate_latest
@@ -16,11 +17,13 @@ from level4.feeds.rest import RestStats
 from level4.feeds.stats import ConnectionStats, FeedStats, FeedView
 from level4.market import Market
 from level4.model import Event, FeedState, Instrument, MarketRequest, MarketType, RawTime
+from level4.ops.cluster_metrics import cluster_metrics
 from level4.ops.lag import LoopLag
 from level4.ops.metrics import ConnectionMetrics, Metrics, feed_metrics, kafka_metrics, node_metrics, rest_metrics
 from level4.ops.tally import Tally
 from level4.publish.stats import PublisherStats
 from level4.rpc.gate import RpcStats
+from level4.swim.membership import SECRET_BYTES, Membership
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -45,6 +48,9 @@ class Scraped:
         self.publisher = PublisherStats()
         self.connected = True
         self.rest = RestStats()
+        self.swim = Membership(
+            "node1", 1, ("127.0.0.1", 7946), cluster="level4", rng=Random(1), secret=bytes(SECRET_BYTES), now=100.0
+        )
         self.budget = {"api.kraken.com": (900.0, 1000.0)}
         self.rpc = RpcStats()
         self.lag = LoopLag()
@@ -74,6 +80,7 @@ class Scraped:
             feed_metrics(self, self.tally, lambda: self.now_us * 1000),
             ConnectionMetrics(self.connections),
             rest_metrics(self),
+            cluster_metrics(self),
         )
         self.real_market.start(self.now_us * 1000, self.now)
         self.real_market.connected("book", self.now_us * 1000, self.now)
@@ -102,6 +109,12 @@ class Scraped:
 
     def connections(self) -> list[ConnectionStats]:
         return self.open_connections
+
+    running = True
+
+    @property
+    def membership(self) -> Membership:
+        return self.swim
 
     @property
     def stats(self) -> RestStats:

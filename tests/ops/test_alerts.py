@@ -109,11 +109,17 @@ CAUSES: dict[str, Callable[[Scraped], object]] = {
     "Level4KafkaSlow": put("publisher", "oldest_seconds", 6.0),
     "Level4PublishSlow": lambda node: node.publisher.latency.extend([0.7] * 50),
     "Level4EventLoopLag": block_the_loop,
+    "Level4GossipRefused": lambda node: node.swim.stats.dropped.update(unauthentic=11),
     "Level4Unplaced": lambda node: node.unplaced.append(WAITING),
     "Level4Full": lambda node: node.with_node(active=23),
     "Level4Bug": put("feed", "restarts", 1),
 }
 BY_TEXT = {
+    "Level4ViewsDiffer": (
+        'level4_cluster_view{instance="a"} 7\nlevel4_cluster_view{instance="b"} 7\n',
+        'level4_cluster_view{instance="a"} 7\nlevel4_cluster_view{instance="b"} 8\n',
+    ),
+    "Level4NodeDoubtsItself": ("level4_cluster_health_score 1\n", "level4_cluster_health_score 3\n"),
     "Level4NodeDown": ('up{job="level4",instance="a"} 1\n', 'up{job="level4",instance="a"} 0\n'),
     "Level4Descriptors": (
         "process_open_fds 20\nprocess_max_fds 1024\n",

@@ -13,6 +13,7 @@ from level4.feeds.stats import ConnectionStats
 from level4.ops.histogram import Histogram
 from level4.ops.lag import INTERVAL, LoopLag
 from level4.ops.metrics import Metrics
+from level4.swim.packet import Refusal
 
 
 def value(text: str, name: str, **labels: str) -> float:
@@ -89,6 +90,18 @@ def test_the_node_and_the_way_to_kafka() -> None:
     assert value(text, "level4_feed_publish_latency_seconds", quantile="0.5") == 0.1
     assert value(text, "level4_feed_publish_latency_seconds", quantile="0.99") == 0.9
     assert value(text, "level4_feed_publish_latency_seconds_count") == 100
+
+
+def test_membership_as_this_node_sees_it() -> None:
+    node = Scraped()
+    node.swim.stats.dropped[Refusal.FOREIGN] = 2
+    text = node.scrape()
+    assert value(text, "level4_cluster_members", state="alive") == 1
+    assert value(text, "level4_cluster_members", state="dead") == 0
+    assert value(text, "level4_cluster_view") == node.swim.view % 2**32
+    assert value(text, "level4_cluster_dropped_total", reason="foreign") == 2
+    node.running = False
+    assert "level4_cluster" not in node.scrape()
 
 
 def test_counters_of_connections_never_fall() -> None:
