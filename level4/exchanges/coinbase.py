@@ -133,14 +133,15 @@ class CoinbaseExchange(Scheme):
         match content:
             case {"type": "subscriptions", "channels": list(channels)}:
                 for channel in channels:
-                    name = _CHANNELS.get(channel["name"])
-                    for symbol in channel.get("product_ids", ()) if name else ():
-                        markets.subscribed(symbol, name or "")
+                    match channel:
+                        case {"name": str(name), "product_ids": [*symbols]} if name in _CHANNELS:
+                            for symbol in symbols:
+                                markets.subscribed(str(symbol), _CHANNELS[name])
             case {"type": "error"}:
                 reason = f"{content.get('message', '')}: {content.get('reason', '')}"
                 markets.refused(next((word for word in reason.split() if _looks_like_a_product(word)), None), reason)
-            case {"type": "last_match"}:
-                pass  # history
+            case {"type": "last_match", "product_id": str(symbol), "trade_id": int(number)}:
+                markets[symbol].last_trade(str(number))  # history
             case {"type": str(kind)}:
                 if kind in _KINDS:
                     _decode(frame)  # of a known kind, but not its shape: raise

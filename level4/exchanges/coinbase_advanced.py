@@ -162,9 +162,11 @@ class CoinbaseAdvanced(Scheme):
         match content:
             case {"channel": "subscriptions", "events": list(events)}:
                 for event in events:
-                    for name, symbols in event.get("subscriptions", {}).items():
-                        for symbol in symbols if name in _CHANNELS else ():
-                            markets.subscribed(symbol, _CHANNELS[name])
+                    for name, channel in _CHANNELS.items():
+                        match event:
+                            case {"subscriptions": dict(all_)} if isinstance(all_.get(name), list):
+                                for symbol in all_[name]:
+                                    markets.subscribed(str(symbol), channel)
             case {"type": "error"}:
                 markets.refused(None, str(content.get("message", "no reason given")))
             case {"channel": "l2_data" | "market_trades" | "heartbeats"}:

@@ -143,8 +143,12 @@ class KrakenSpotV1(Scheme):
                     markets.notice(Notice.MAINTENANCE, "the exchange says: maintenance")
                 elif status == "online":
                     markets.notice(Notice.ONLINE, "the exchange says: online")
-            case {"event": "subscriptionStatus", "status": "subscribed", "pair": str(pair)}:
-                name = content.get("subscription", {}).get("name", "")
+            case {
+                "event": "subscriptionStatus",
+                "status": "subscribed",
+                "pair": str(pair),
+                "subscription": {"name": str(name)},
+            }:
                 if name == "trade":
                     self._acked_us[pair] = received_ns // 1000
                 markets.subscribed(pair, CHANNEL_OF.get(name, name))

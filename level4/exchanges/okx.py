@@ -176,7 +176,7 @@ class Okx(Scheme):
     def _decode_other(self, frame: str | bytes, markets: Markets) -> None:
         content = any_json(frame)
         match content:
-            case {"event": "subscribe", "arg": {"channel": channel, "instId": symbol}}:
+            case {"event": "subscribe", "arg": {"channel": str(channel), "instId": str(symbol)}}:
                 if channel in _CHANNELS:
                     markets.subscribed(symbol, _CHANNELS[channel])
             case {"event": "unsubscribe" | "channel-conn-count"}:

@@ -73,18 +73,24 @@ def _minute(minute: str) -> int:
 
 
 def milliseconds_us(raw: RawTime) -> int | None:
-    """Milliseconds since 1970 → microseconds."""
-    return None if raw is None else int(raw) * 1000
+    """Milliseconds since 1970 → microseconds. Raises ValueError, as all of these."""
+    return None if raw is None else _integer(raw) * 1000
 
 
 def microseconds_us(raw: RawTime) -> int | None:
     """Microseconds since 1970, as number or text."""
-    return None if raw is None else int(raw)
+    return None if raw is None else _integer(raw)
 
 
 def nanoseconds_us(raw: RawTime) -> int | None:
     """Nanoseconds since 1970 → microseconds."""
-    return None if raw is None else int(raw) // 1000
+    return None if raw is None else _integer(raw) // 1000
+
+
+def _integer(raw: RawTime) -> int:
+    if not isinstance(raw, int | str):  # untyped protocols hand on whatever stood there
+        raise ValueError(f"expected a time, got {str(raw)[:60]!r}")  # noqa: TRY004 - the caller handles one type
+    return int(raw)
 
 
 def seconds_us(raw: RawTime) -> int | None:
