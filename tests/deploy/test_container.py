@@ -91,6 +91,10 @@ async def test_it_publishes_and_what_it_costs(podman: Podman, record_property: C
                 "HOSTNAME": "node1",
                 "KAFKA_ENDPOINTS": broker.endpoint,
                 "LEVEL4_SIMULATOR": f"127.0.0.1:{simulator}",
+                "LEVEL4_CLUSTER": "the-image-under-test",
+                "LEVEL4_GOSSIP_HOST": "127.0.0.1",
+                "LEVEL4_GOSSIP_PORT": 0,
+                "LEVEL4_MULTICAST": "false",
             }
             options = ["--network=host", *(f"--env={name}={value}" for name, value in env.items())]
             began = time.monotonic()

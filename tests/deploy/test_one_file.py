@@ -46,6 +46,7 @@ async def test_one_file_serves_a_node_that_grpcurl_drives(built: Path, tmp_path:
     python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
     shutil.copy(built / "level4.pyz", tmp_path)
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "RPC_PORT": "0", "HOSTNAME": "one-file"}
+    environment |= {"LEVEL4_GOSSIP_PORT": "0", "LEVEL4_MULTICAST": "false"}
     environment["LEVEL4_MULTICAST"] = "false"
     command = [str(python), "-I", "level4.pyz", "node", "--announce", "--kafka", "127.0.0.1:9"]
     process = await trio.lowlevel.open_process(

@@ -65,6 +65,8 @@ async def secured(folder: Path) -> AsyncIterator[Secured]:
         "KAFKA_ENDPOINTS": "127.0.0.1:9",
         "RPC_PORT": "0",
         "LEVEL4_HTTP_PORT": "0",
+        "LEVEL4_GOSSIP_PORT": "0",
+        "LEVEL4_MULTICAST": "false",
     }
     async with level4("node", ["node", "--announce", "--log-format", "json"], folder, env) as child:
         node.control = int((await first_line(child, 30)).rpartition(":")[2])
