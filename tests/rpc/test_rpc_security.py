@@ -22,14 +22,17 @@ from grpclib.client import Channel
 from grpclib.exceptions import GRPCError
 from grpclib.reflection.v1.reflection_grpc import ServerReflectionStub
 from grpclib.reflection.v1.reflection_pb2 import ServerReflectionRequest
-from probe_service import Running, act, running
+from probe_service import Running, act, framed, raw_client, running
 
 from level4.model import ConfigError
 from level4.rpc.bridge import on_asyncio, open_loop
 from level4.rpc.client import ControlClient, connect
 from level4.rpc.errors import NodeUnavailableError, UnauthenticatedError
+from level4.rpc.gate import Gate, Limits
 from level4.rpc.security import Credentials, Tokens, server_context
+from level4.rpc.serve import _guarded
 
+UNAUTHENTICATED = 16
 TOKEN = "a-token-of-sixteen"
 OTHER = "another-token-long"
 
@@ -189,6 +192,20 @@ async def test_every_rpc_without_the_right_token_is_refused(shown: str | None) -
         assert served.probe.running == 0
         assert served.stats.calls == 0
         assert served.stats.refused_unauthenticated == 8
+
+
+async def test_every_path_that_is_served_asks_for_the_token() -> None:
+    """Below the client: whatever is served, also what comes to be served later, health and reflection included."""
+    async with running(tokens=Tokens(TOKEN)) as served:
+        guarded = _guarded([served.probe], served.health, Gate(Limits(), served.stats, "probe"))
+        paths = [path for service in guarded for path in service.__mapping__()]
+        assert len(paths) >= 7 + 2 + 2
+        for path in paths:
+            for headers in ((), (("authorization", f"Bearer {OTHER}"),)):
+                async with raw_client(served.port) as client:
+                    await client.call(path, framed(b""), headers=headers)
+                    assert (await client.status())[0] == UNAUTHENTICATED, path
+        assert served.stats.refused_unauthenticated == 2 * len(paths)
 
 
 async def test_every_rpc_with_the_right_token_is_answered() -> None:
