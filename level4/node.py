@@ -48,7 +48,8 @@ from level4.model.events import RUNS_PER_TERM
 from level4.ops.access import access_of, is_loopback
 from level4.ops.kafka import kafka_settings
 from level4.ops.layers import DEFAULT
-from level4.ops.settings import Settings, split_keys
+from level4.ops.allowed import split_keys
+from level4.ops.settings import Settings
 from level4.ops.tally import Tally
 from level4.ops.telemetry import Telemetry
 from level4.placement import Writer

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from level4.ops.layers import Setting, settings_of, spell
-from level4.ops.settings import MARKETS_DOC, Settings
+from level4.ops.markets import MARKETS_DOC
+from level4.ops.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from level4.model import ConfigError, MarketRequest, MarketType
-from level4.ops.layers import nearest
+from level4.ops.layers import DEFAULT, nearest
 
+MARKETS_DOC: Final = (
+    "Markets to start with the node: any number of `--market 17=KRAKEN:SPOT:BTC/USD` flags, and of `[[market]]` tables"
+    " with id, exchange, type, base and quote in the file. Both together; each id once."
+)
 KEYS: Final = ("id", "exchange", "type", "base", "quote")
 FORM: Final = "ID=EXCHANGE:TYPE:BASE/QUOTE, for example 17=KRAKEN:SPOT:BTC/USD"
 _AS_WRITTEN: Final = {"FUTURES": MarketType.FUTURE, "OPTIONS": MarketType.OPTION}
@@ -79,3 +83,18 @@ def _market(number: str, exchange: str, kind: str, base: str, quote: str, *, max
 def _currency(text: str) -> str:
     text = text.strip()
     return text.upper() if text.islower() else text
+
+
+def all_markets(
+    tables: object, texts: Sequence[str], table_name: str, max_id: int
+) -> tuple[tuple[MarketRequest, ...], str]:
+    """The markets of the file's tables and of the flags, and where they came from. Raises ConfigError."""
+    if not isinstance(tables, list):
+        raise ConfigError(f"market (from {table_name}): expected [[market]] tables, got {tables!r}.")
+    found = []
+    for number, table in enumerate(tables, 1):
+        where = f"{table_name}, [[market]] number {number}"
+        found.append((market_of_table(table, max_id, where), where))
+    found += [(parse_market(text, max_id), f"--market {text}") for text in texts]
+    layers = [name for name, given in ((f"{table_name} [[market]]", tables), ("flag --market", texts)) if given]
+    return all_different(found), " and ".join(layers) or DEFAULT

@@ -10,97 +10,21 @@ Whether an exchange, a protocol or an address exists is not judged here but by t
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
-from urllib.parse import urlsplit
 
-from level4.model import ConfigError, MarketRequest
-from level4.ops.layers import DEFAULT, read_file, resolve, setting, settings_of
-from level4.ops.markets import all_different, market_of_table, parse_market
+from level4.model import MarketRequest
+from level4.ops import allowed
+from level4.ops.layers import read_file, resolve, setting, settings_of
+from level4.ops.markets import all_markets
 from level4.ops.values import Address, Secret
 from level4.rpc.security import split_tokens
 
-_NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII).fullmatch
-_CLUSTER = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII).fullmatch
-_MARKET_KIND = re.compile(r"[A-Z][A-Z0-9_]*\.[A-Z]+", re.ASCII).fullmatch
-_PROTOCOL = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+", re.ASCII).fullmatch
-_ENDPOINT = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+\.(websocket|rest)", re.ASCII).fullmatch
-_URL_SCHEMES: Final = {"websocket": ("ws", "wss"), "rest": ("http", "https")}
-
 ELSEWHERE: Final = ("LEVEL4_RECORDINGS", "LEVEL4_TEST_KAFKA", "LEVEL4_TEST_CONTAINERS")
 """Variables with our prefix that the node does not read: recorded traffic, a broker and containers, for the tests."""
-
-
-def _node_name(text: str) -> str:
-    if not _NODE_NAME(text):
-        raise ValueError("not a node name")
-    return text
-
-
-def _host(text: str) -> str:
-    if not text or not text.isascii() or any(c.isspace() or c == "/" for c in text):
-        raise ValueError("not a host")
-    return text.strip("[]")
-
-
-def _cluster(text: str) -> str:
-    if not _CLUSTER(text):
-        raise ValueError("not a cluster name")
-    return text
-
-
-def _cluster_keys(secret: Secret | None) -> Secret | None:
-    if secret is not None:
-        split_keys(secret.reveal())
-    return secret
-
-
-def split_keys(listed: str) -> tuple[bytes, ...]:
-    """The keys of a list: 32 bytes each, in hexadecimal or base64. Raises ValueError, which shows none of them."""
-    keys = []
-    for number, text in enumerate(listed.replace(",", " ").split(), 1):
-        try:
-            key = bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text, validate=True)
-        except (ValueError, binascii.Error):
-            key = b""
-        if len(key) != 32:
-            raise ValueError(f"key {number} is not 32 bytes in hexadecimal or base64")
-        keys.append(key)
-    return tuple(keys)
-
-
-def _some(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-    if not addresses:
-        raise ValueError("no address")
-    return addresses
-
-
-def _protocols(given: Mapping[str, str]) -> Mapping[str, str]:
-    normal = {}
-    for key, value in given.items():
-        if not _MARKET_KIND(key.upper()) or not _PROTOCOL(value.lower()):
-            raise ValueError(f"{key}={value} is not EXCHANGE.TYPE=PROTOCOL")
-        normal[key.upper()] = value.lower()
-    return MappingProxyType(normal)
-
-
-def _endpoints(given: Mapping[str, str]) -> Mapping[str, str]:
-    normal = {}
-    for key, address in given.items():
-        name = _ENDPOINT(key.lower())
-        if name is None:
-            raise ValueError(f"{key} is neither PROTOCOL.websocket nor PROTOCOL.rest")
-        url, schemes = urlsplit(address), _URL_SCHEMES[name[1]]
-        if url.scheme not in schemes or not url.hostname:
-            raise ValueError(f"{key}={address} does not begin with {' or '.join(f'{one}://' for one in schemes)}")
-        normal[key.lower()] = address.rstrip("/")
-    return MappingProxyType(normal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +40,7 @@ class Settings:
     hostname: str = setting(
         "HOSTNAME",
         "node1",
-        check=_node_name,
+        check=allowed.node_name,
         allowed="1 to 63 letters, digits, dots, dashes and underscores, a letter or digit at both ends",
         doc="""Name of this node, unique in its cluster. Container platforms set it to a name that changes with every
         start; give a lasting one there.""",
@@ -127,7 +51,7 @@ class Settings:
     rpc_host: str = setting(
         "LEVEL4_RPC_HOST",
         "127.0.0.1",
-        check=_host,
+        check=allowed.host,
         allowed="a host name or IP address",
         doc="""Address the control service binds to. Loopback unless told otherwise, because whoever reaches it can
         start and stop markets.""",
@@ -168,7 +92,7 @@ class Settings:
     kafka_endpoints: tuple[Address, ...] = setting(
         "KAFKA_ENDPOINTS",
         (Address("127.0.0.1", 29092),),
-        check=_some,
+        check=allowed.some,
         doc="Kafka brokers to begin with; one that answers is enough to find the others.",
     )
     max_data_feeds: int = setting(
@@ -182,7 +106,7 @@ class Settings:
     cluster: str = setting(
         "LEVEL4_CLUSTER",
         "level4",
-        check=_cluster,
+        check=allowed.cluster_name,
         allowed="1 to 32 letters, digits, dots, dashes and underscores",
         doc="""Name of the cluster. Nodes of another name are strangers, also on one network. All nodes of one name must
         use the same Kafka.""",
@@ -190,7 +114,7 @@ class Settings:
     gossip_host: str = setting(
         "LEVEL4_GOSSIP_HOST",
         "127.0.0.1",
-        check=_host,
+        check=allowed.host,
         allowed="a host name or IP address",
         doc="""Address at which nodes hear each other (UDP). Loopback: nodes of this machine only. For a cluster of
         several machines give an address of the network, or 0.0.0.0, and LEVEL4_CLUSTER_KEYS.""",
@@ -224,7 +148,7 @@ class Settings:
     cluster_keys: Secret | None = setting(
         "LEVEL4_CLUSTER_KEYS",
         None,
-        check=_cluster_keys,
+        check=allowed.cluster_keys,
         allowed="keys of 32 bytes in hexadecimal or base64, apart by commas or white space; or empty",
         doc="""Keys that gossip is sealed with. The first seals, all open: that is how they rotate. Empty: whoever
         reaches the port can join.""",
@@ -243,7 +167,7 @@ class Settings:
     egress_group: str = setting(
         "LEVEL4_EGRESS_GROUP",
         "default",
-        check=_cluster,
+        check=allowed.cluster_name,
         allowed="1 to 32 letters, digits, dots, dashes and underscores",
         doc="""Nodes of one group reach the exchanges from one address and divide what the exchanges allow an address.
         Give nodes with addresses of their own different groups.""",
@@ -355,7 +279,7 @@ class Settings:
         "LEVEL4_PROTOCOLS",
         factory=lambda: MappingProxyType({}),
         shown="",
-        check=_protocols,
+        check=allowed.protocols,
         allowed="a comma-separated list of EXCHANGE.TYPE=PROTOCOL, such as KRAKEN.SPOT=kraken.v1",
         doc="Protocol to speak instead of the usual one, by exchange and market type.",
     )
@@ -363,7 +287,7 @@ class Settings:
         "LEVEL4_ENDPOINTS",
         factory=lambda: MappingProxyType({}),
         shown="",
-        check=_endpoints,
+        check=allowed.endpoints,
         allowed="""a comma-separated list of PROTOCOL.websocket=ws://… or wss://… and PROTOCOL.rest=http://… or
         https://…, such as kraken.v2.websocket=wss://gateway.example/v2""",
         doc="Addresses to use instead of an exchange's own, by protocol: gateways, test nets.",
@@ -390,7 +314,7 @@ class Settings:
     http_host: str = setting(
         "LEVEL4_HTTP_HOST",
         "127.0.0.1",
-        check=_host,
+        check=allowed.host,
         allowed="a host name or IP address",
         doc="Address that metrics and health (HTTP) bind to. They tell much and change nothing; not encrypted.",
     )
@@ -422,12 +346,6 @@ class Settings:
         values = (getattr(self, item.name) for item in settings_of(type(self)))
         texts = [value.reveal() for value in values if isinstance(value, Secret)]
         return texts + ([] if self.tokens is None else split_tokens(self.tokens.reveal()))
-
-
-MARKETS_DOC: Final = (
-    "Markets to start with the node: any number of `--market 17=KRAKEN:SPOT:BTC/USD` flags, and of `[[market]]` tables"
-    " with id, exchange, type, base and quote in the file. Both together; each id once."
-)
 
 
 def load(
@@ -462,21 +380,7 @@ def load(
         elsewhere=ELSEWHERE,
         elsewhere_keys=("market",),
     )
-    wanted, origins["markets"] = _markets(
+    wanted, origins["markets"] = all_markets(
         table.get("market", []), markets, table_name, values.get("max_market_id", Settings.max_market_id)
     )
     return Settings(**values, markets=wanted, origins=MappingProxyType(origins))
-
-
-def _markets(
-    tables: object, texts: Sequence[str], table_name: str, max_id: int
-) -> tuple[tuple[MarketRequest, ...], str]:
-    if not isinstance(tables, list):
-        raise ConfigError(f"market (from {table_name}): expected [[market]] tables, got {tables!r}.")
-    found = []
-    for number, table in enumerate(tables, 1):
-        where = f"{table_name}, [[market]] number {number}"
-        found.append((market_of_table(table, max_id, where), where))
-    found += [(parse_market(text, max_id), f"--market {text}") for text in texts]
-    layers = [name for name, given in ((f"{table_name} [[market]]", tables), ("flag --market", texts)) if given]
-    return all_different(found), " and ".join(layers) or DEFAULT
