@@ -46,6 +46,7 @@ from level4.model import (
 )
 from level4.model.events import RUNS_PER_TERM
 from level4.ops.access import access_of, is_loopback
+from level4.ops.cluster_metrics import cluster_metrics
 from level4.ops.kafka import kafka_settings
 from level4.ops.layers import DEFAULT
 from level4.ops.allowed import split_keys
@@ -152,6 +153,7 @@ class Node:
             http_host=settings.http_host,
             http_port=settings.http_port,
         )
+        self.telemetry.metrics.add(cluster_metrics(self.members.gossip))
         self._stop = trio.Event()
         self._hopeless: Level4Error | None = None
 
