@@ -23,17 +23,20 @@ from level4.feeds.pacing import Backoff, TokenBucket
 from level4.feeds.refusal import Refusal
 from level4.feeds.subscription import Subscription
 from level4.feeds.transport import Disconnected, Socket, Transport
-from level4.market import Market
+from level4.market import Market, Shadow
 
 _BYTES_BETWEEN_CHECKPOINTS = 2**16
 _FRAMES_BETWEEN_CHECKPOINTS = 128
+_RETIRE_AGAIN_SECONDS = 90.0
+"""When a planned handover failed, it is tried again after so long; exchanges are left early enough for several."""
 _MAINTENANCE_SECONDS = 300.0
 """How long to believe in an announced maintenance before asking again with a new connection."""
 
 
 class Connection(Hearing):
     """`frame`: the list to which touched markets append themselves, shared by the process. `connects`: the exchange's
-    allowance of attempts. `wall`: nanoseconds for stamps. `capacity`: how many markets it may carry."""
+    allowance of attempts. `wall`: nanoseconds for stamps. `capacity`: how many markets it may carry.
+    `retire`: have a successor made; it answers with `kept` when not all markets could be handed over."""
 
     def __init__(
         self,
@@ -41,11 +44,12 @@ class Connection(Hearing):
         address: str,
         *,
         transport: Transport,
-        frame: list[Market],
+        frame: list[Market | Shadow],
         connects: TokenBucket,
         random: Random,
         wall: Callable[[], int],
         capacity: int,
+        retire: Callable[[Connection, str], None] | None = None,
     ) -> None:
         super().__init__(scheme_type, address, frame, wall)
         self.capacity = capacity
@@ -60,12 +64,17 @@ class Connection(Hearing):
         self._ended = ""
         """Why the present socket is to be left; empty while it is good."""
         self._closing = False
+        self._retire_to = retire
+        self._insisted: str | None = None
+        self.retiring = False
+        """Whether its markets are being handed over to a successor."""
 
     # -- the markets --------------------------------------------------------------------------------------------
 
     def has_room(self, symbol: str) -> bool:
         """Whether a market with this native symbol may be attached."""
-        return not self._closing and symbol not in self.roster and len(self.roster) < self.capacity
+        staying = not (self._closing or self.retiring)
+        return staying and symbol not in self.roster and len(self.roster) < self.capacity
 
     @property
     def empty(self) -> bool:
@@ -142,6 +151,7 @@ class Connection(Hearing):
         """One socket, from opening to its end. Raises Disconnected when it cannot be opened."""
         limits = self.scheme_type.limits
         self._ended = ""
+        self._insisted = None
         self._expected = self._maintenance_since = None
         self._scheme = self.scheme_type()
         async with self._transport.connect(self.address, limits.message_bytes) as socket:
@@ -182,6 +192,8 @@ class Connection(Hearing):
         self.stats.last_reason = reason
         for each in self.roster:
             each.lapse()
+            if not self.roster.carries(each):
+                continue  # it had a successor that could take over at once
             for channel in each.channels:
                 each.call(each.market.disconnected, channel, reason, self._now_ns, self._now)
         self._settle()
@@ -205,7 +217,25 @@ class Connection(Hearing):
     async def _retire(self, lifetime: float) -> None:
         # A part of the last percents at random: connections made together should not all leave together.
         await trio.sleep(lifetime * self._random.uniform(0.95, 0.99))
-        self.leave(f"planned: the exchange ends every connection after {lifetime:g} s")
+        while True:
+            self.renew(f"planned: the exchange ends every connection after {lifetime:g} s", insist=False)
+            await trio.sleep(_RETIRE_AGAIN_SECONDS)
+
+    def renew(self, reason: str, *, insist: bool) -> None:
+        if insist:
+            self._insisted = reason
+        if self._retire_to is None or self.empty:
+            self.leave(reason)
+        elif not self.retiring:
+            self.retiring = True
+            self._log.info("a successor is made", reason=reason)
+            self._retire_to(self, reason)
+
+    def kept(self) -> None:
+        """Some markets could not be handed over and stay here."""
+        self.retiring = False
+        if self._insisted is not None:
+            self.leave(self._insisted)
 
     # -- speaking -----------------------------------------------------------------------------------------------
 

@@ -140,6 +140,10 @@ class Feed:
             lapsed=self._wishes.repaired if Channel.BOOK in channels else None,
         )
 
+    def fail(self, error: Exception) -> None:
+        """A bug in the market showed elsewhere: its task starts the feed anew."""
+        self._wishes.fail(error)
+
     def start(self) -> None:
         self.market.start(self._wall(), trio.current_time())
 
@@ -218,23 +222,14 @@ class Feed:
             book = self._book_route()
             subscription = book.subscription
             await subscription.ready.wait()
-            with trio.move_on_after(_ACK_SECONDS):
-                await subscription.confirmed.wait()
             self._wishes.wants_snapshot = False
-            generation = subscription.generation
-            scheme = book.connection.scheme_type
-            url = self._addresses.rest(scheme) + book.connection.snapshot_path(subscription)
             try:
-                body = await self._rest.get(
-                    url,
-                    weight=scheme.limits.snapshot_weight,
-                    weight_per_minute=scheme.limits.rest_weight_per_minute,
-                )
+                body = await self.snapshot(book.connection, subscription)
             except (RestUnavailableError, RestRefusedError) as error:
-                self._snapshots_refused(url, error)
+                self._snapshots_refused(self._addresses.rest(book.connection.scheme_type), error)
                 await trio.sleep(self._failed_fetch(error))
                 continue
-            if generation == subscription.generation and subscription is self._book_route().subscription:
+            if body is not None and subscription is self._book_route().subscription:
                 break
         self.stats.snapshots += 1
         self._fetches.failures = 0
@@ -250,10 +245,25 @@ class Feed:
         if error.status is None:
             return
         if self._refusal is None:
-            self._refusal = Refusal(url.partition("?")[0])
+            self._refusal = Refusal(url)
         reason = self._refusal.refused(error.status, str(error), trio.current_time())
         if reason is not None:
             self.market.halt(reason, self._wall(), trio.current_time())
+
+    async def snapshot(self, connection: Connection, subscription: Subscription) -> bytes | None:
+        """One snapshot by REST, taken after the subscription began; None when that has ended meanwhile. Raises
+        RestUnavailableError and RestRefusedError."""
+        await subscription.ready.wait()
+        with trio.move_on_after(_ACK_SECONDS):
+            await subscription.confirmed.wait()
+        generation = subscription.generation
+        scheme = connection.scheme_type
+        body = await self._rest.get(
+            self._addresses.rest(scheme) + connection.snapshot_path(subscription),
+            weight=scheme.limits.snapshot_weight,
+            weight_per_minute=scheme.limits.rest_weight_per_minute,
+        )
+        return body if generation == subscription.generation else None
 
     async def _probe(self) -> None:
         """Look at the book by REST, once."""

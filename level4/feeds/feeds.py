@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Literal, Protocol
 
@@ -23,12 +24,13 @@ from level4.exchanges.scheme import Channel, Scheme
 from level4.feeds.addresses import AddressBook
 from level4.feeds.connection import Connection
 from level4.feeds.feed import Feed, Route
+from level4.feeds.handover import Handover
 from level4.feeds.instruments import Instruments
 from level4.feeds.pacing import TokenBucket
 from level4.feeds.rest import Rest
 from level4.feeds.stats import ConnectionStats, FeedView
 from level4.feeds.transport import Transport
-from level4.market import Market, MarketStats
+from level4.market import Market, MarketStats, Shadow
 from level4.model import Commands, ConfigError, Instrument, MarketRequest, MarketType, Publisher, UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -82,7 +84,7 @@ class Feeds:
         self._instruments = instruments
         self._random = random
         self._wall = wall
-        self._frame: list[Market] = []
+        self._frame: list[Market | Shadow] = []
         self._feeds: dict[int, Feed] = {}
         self._starting: set[int] = set()
         self._connections: dict[tuple[str, str], list[Connection]] = {}
@@ -139,9 +141,9 @@ class Feeds:
         if feed is None:
             raise ConfigError(f"market {market_id} does not run on this node; it runs {sorted(self._feeds) or 'none'}")
         # From here on the end must be whole: no frame may come between, and no cancellation.
+        feed.scope.cancel()
         for route in feed.routes:
             self._detach(route)
-        feed.scope.cancel()
         feed.stop(reason)
         log.info("market stopped", market=str(feed.request), reason=reason)
         with trio.CancelScope(shield=True):
@@ -172,6 +174,15 @@ class Feeds:
 
     def connections(self) -> list[ConnectionStats]:
         return [connection.stats for each in self._connections.values() for connection in each]
+
+    def clock_offsets(self) -> dict[str, int]:
+        """By exchange: the least difference between receive time and its time in the last minute, in microseconds."""
+        offsets: dict[str, int] = {}
+        for feed in self._feeds.values():
+            offset, exchange = feed.stats.market.clock_us, feed.request.exchange
+            if offset is not None:
+                offsets[exchange] = min(offset, offsets.get(exchange, offset))
+        return offsets
 
     def share(self, nodes: int) -> None:
         """Divide what the exchanges allow among so many nodes behind one address."""
@@ -233,6 +244,9 @@ class Feeds:
         for connection in there:
             if connection is not but_not and connection.has_room(symbol):
                 return connection
+        return self._new_connection(scheme, address)
+
+    def _new_connection(self, scheme: type[Scheme], address: str) -> Connection:
         if self._nursery is None:
             raise RuntimeError("a connection is wanted while the feeds do not run")
         limits = scheme.limits
@@ -248,8 +262,9 @@ class Feeds:
             random=self._random,
             wall=self._wall,
             capacity=capacity,
+            retire=self._retire,
         )
-        there.append(connection)
+        self._connections.setdefault((scheme.protocol, address), []).append(connection)
         self._nursery.start_soon(_contained, connection.run)
         return connection
 
@@ -264,9 +279,31 @@ class Feeds:
     def _detach(self, route: Route) -> None:
         connection = route.connection
         connection.detach(route.subscription)
-        if connection.empty:
+        self._close_if_empty(connection)
+
+    def _close_if_empty(self, connection: Connection) -> None:
+        there = self._connections[connection.scheme_type.protocol, connection.address]
+        if connection.empty and connection in there:
             connection.close()
-            self._connections[connection.scheme_type.protocol, connection.address].remove(connection)
+            there.remove(connection)
+
+    def _retire(self, old: Connection, reason: str) -> None:
+        """Make a connection that is about to end a successor, which takes its markets over."""
+        if self._nursery is not None:
+            self._nursery.start_soon(_contained, partial(self._succeed, old))
+
+    async def _succeed(self, old: Connection) -> None:
+        successor = self._new_connection(old.scheme_type, old.address)
+        async with trio.open_nursery() as nursery:
+            for feed in list(self._feeds.values()):
+                for route in feed.routes:
+                    if route.connection is old:
+                        handover = Handover(feed, route, successor, left=self._close_if_empty, wall=self._wall)
+                        handover.begin()
+                        nursery.start_soon(_contained, handover.run)
+        self._close_if_empty(successor)
+        if not old.empty:
+            old.kept()
 
     def _reconnect(self, feed: Feed, route: Route, reason: str) -> None:
         """A new connection for one market: by itself where that helps, else with all who share the old one."""
@@ -276,6 +313,8 @@ class Feeds:
             return
         subscription = route.subscription
         old.detach(subscription)
+        if route.subscription is not subscription:
+            return  # a successor was ready for it
         now_ns, now = self._wall(), trio.current_time()
         for channel in subscription.channels:
             subscription.call(feed.market.disconnected, channel, reason, now_ns, now)
@@ -283,7 +322,7 @@ class Feeds:
         route.connection.attach(subscription)
 
 
-async def _contained(task: Callable[[], Awaitable[None]]) -> None:
+async def _contained(task: Callable[[], Awaitable[object]]) -> None:
     """Each task handles its own bugs; one that shows only while it ends must not end the others."""
     try:
         await task()

@@ -22,7 +22,7 @@ from level4.exchanges.scheme import Channel, Scheme
 from level4.feeds.roster import Roster
 from level4.feeds.stats import ConnectionStats, worth_logging
 from level4.feeds.subscription import Answer, Sinks, Subscription
-from level4.market import Cause, Market
+from level4.market import Cause, Market, Shadow
 from level4.model import ExchangeError, Notice
 
 log = structlog.get_logger(__name__)
@@ -33,13 +33,13 @@ _EXPECTED: Final = (ExchangeError, ValueError)
 
 class Hearing(ABC):
     def __init__(
-        self, scheme_type: type[Scheme], address: str, frame: list[Market], wall: Callable[[], int]
+        self, scheme_type: type[Scheme], address: str, frame: list[Market | Shadow], wall: Callable[[], int]
     ) -> None:
         self.scheme_type = scheme_type
         self.address = address
         self.stats = ConnectionStats(scheme_type.protocol, address)
         self._scheme = scheme_type()
-        self._frame = frame
+        self.frame = frame
         self._wall = wall
         self._log = log.bind(protocol=scheme_type.protocol, address=address)
         self._sinks = Sinks(self)
@@ -50,6 +50,10 @@ class Hearing(ABC):
         """Monotonic seconds of the last frame."""
         self._now_ns = 0
         self._now = 0.0
+
+    @abstractmethod
+    def renew(self, reason: str, *, insist: bool) -> None:
+        """Have a successor made and this connection left for it. `insist`: left in any case, because it will end."""
 
     @abstractmethod
     def leave(self, reason: str) -> None:
@@ -83,11 +87,14 @@ class Hearing(ABC):
             self._scheme.decode_probe(subscription.symbol, body, answer)
         except Exception as error:
             self._count_error(error, body)
+        market = subscription.market
+        if not isinstance(market, Market):
+            return
         if answer.book is not None:
-            subscription.call(subscription.market.probed, *answer.book, self._now_ns, self._now)
+            subscription.call(market.probed, *answer.book, self._now_ns, self._now)
         else:
             failed = "the answer of REST could not be handled"
-            subscription.call(subscription.market.probe_failed, failed, self._now_ns, self._now)
+            subscription.call(market.probe_failed, failed, self._now_ns, self._now)
 
     # -- frames --------------------------------------------------------------------------------------------------
 
@@ -110,7 +117,7 @@ class Hearing(ABC):
 
     def _settle(self) -> None:
         """Let the touched markets publish. A bug in one costs that one."""
-        frame = self._frame
+        frame = self.frame
         for market in frame:
             try:
                 market.settle(self._now_ns, self._now)
@@ -123,7 +130,7 @@ class Hearing(ABC):
     def _named(self, frame: str | bytes) -> list[Subscription]:
         """Whose frame this was: what it touched and what it names in quotes; all, if that is nobody."""
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-        touched = {id(market) for market in self._frame}
+        touched = {id(market) for market in self.frame}
         everybody = list(self.roster)
         named = [each for each in everybody if id(each.market) in touched or f'"{each.symbol}"' in text]
         return named or everybody
@@ -176,7 +183,7 @@ class Hearing(ABC):
         if worth_logging(self.stats.notices.add(notice)):
             self._log.info("notice of the exchange", notice=str(notice), text=text)
         if notice is Notice.RECONNECT:
-            self.leave(f"the exchange asks to reconnect: {text}")
+            self.renew(f"the exchange asks to reconnect: {text}", insist=True)
         elif notice is Notice.MAINTENANCE:
             self._maintenance_since = self._now
             for each in self.roster:

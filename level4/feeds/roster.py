@@ -13,7 +13,7 @@ import trio
 
 from level4.exchanges.scheme import Channel
 from level4.feeds.subscription import Sinks, Subscription
-from level4.market import Market
+from level4.market import Market, Shadow
 
 _Wanted = dict[str, tuple[Channel, ...]]
 
@@ -74,7 +74,7 @@ class Roster:
             self._changed.set()
         subscription.lapse()
 
-    def replace_market(self, subscription: Subscription, market: Market) -> None:
+    def replace_market(self, subscription: Subscription, market: Market | Shadow) -> None:
         subscription.market = market
         if self.carries(subscription):
             self._sinks[subscription.symbol] = market

@@ -10,7 +10,7 @@ import trio
 
 from level4.exchanges.scheme import Channel
 from level4.feeds.stats import FeedStats
-from level4.market import Market
+from level4.market import Market, Shadow
 from level4.model import Level, MarketSink, Notice, RawTime, Row, RowChange
 from level4.model.events import TakerSide
 
@@ -19,7 +19,7 @@ from level4.model.events import TakerSide
 class Subscription:
     """One market's channels on one connection. The connection keeps `sent`, `ready` and `generation`."""
 
-    market: Market
+    market: Market | Shadow
     symbol: str
     channels: tuple[Channel, ...]
     stats: FeedStats
@@ -93,6 +93,8 @@ class Dropping:
     def trade(
         self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
     ) -> None: ...
+
+    def last_trade(self, trade_id: str) -> None: ...
 
     def heartbeat(self) -> None: ...
 

@@ -151,6 +151,16 @@ class KeptBook:
             self._break(f"expected a snapshot within {MAX_KEPT} updates, none came", Cause.SNAPSHOT)
         self._kept.append(delta)
 
+    @property
+    def book(self) -> OrderBook:
+        return self._book
+
+    def _take(self, other: KeptBook) -> None:
+        """Go on with another's book, which is whole, and forget this one."""
+        self._book, self._at, self._joining = other._book, other._at, other._joining
+        self._depth, self._book_time, self._whole = other._depth, other._book_time, True
+        self._kept.clear()
+
     def _forget_book(self) -> None:
         self._whole = False
         self._kept.clear()

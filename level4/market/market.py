@@ -18,19 +18,19 @@ Pure: wall-clock time (nanoseconds, stamps only) and monotonic time (seconds, ti
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from level4.book import ASK, BID, PRICES, Best, OrderBook, Sync
+from level4.book import ASK, BID, PRICES, Best, Sync
 from level4.market.crossing import Crossing
 from level4.market.freshness import Doubt, Freshness
-from level4.market.kept import NOTHING, WHOLE, KeptBook
+from level4.market.kept import NOTHING, WHOLE
 from level4.market.probing import same_top
 from level4.market.resync import Resync
+from level4.market.shadow import Shadow
 from level4.market.stats import Cause, MarketStats
-from level4.market.streams import SpreadStream, TradeStream
+from level4.market.telling import Telling
 from level4.model import (
     MARKED,
-    TRANSITIONS,
     Changed,
     Commands,
     FeedState,
@@ -38,11 +38,7 @@ from level4.model import (
     Level,
     Publisher,
     RawTime,
-    Status,
-    TakerSide,
 )
-from level4.model.decimals import plain
-from level4.model.events import RUNS_PER_TERM
 
 REPEAT_SECONDS: Final = 10.0
 """A LIVE market without a spread event for so long repeats its last one; every market reports `alive` so often."""
@@ -52,10 +48,9 @@ _CHANGED: Final[tuple[Changed, ...]] = tuple(
     "both" if bits & BID and bits & ASK else "bid" if bits & BID else "ask" for bits in range(BID + ASK + 1)
 )
 """What the bits of `OrderBook.changes` are called."""
-_Trade = tuple[TakerSide | None, str, str, str | None, RawTime]
 
 
-class Market(KeptBook):
+class Market(Telling):
     """One market of this node. Implements `MarketSink` for schemes; the other methods are for its feed."""
 
     def __init__(
@@ -70,7 +65,7 @@ class Market(KeptBook):
         node: str,
         publisher: Publisher,
         commands: Commands,
-        frame: list[Market],
+        frame: list[Any],
         spread_trigger: Literal["price", "size"] = "price",
         contiguous_trade_ids: bool = False,
         crossed_seconds: float | None = 5.0,
@@ -81,22 +76,21 @@ class Market(KeptBook):
         `frame`: shared by all markets; a market that was touched appends itself. `crossed_seconds`: how long the
         exchange's updates can explain a crossed book; None: for ever. `runs`: first runs of spread and trades in this
         term. `stats`: go on counting in these."""
-        super().__init__(sync, frame)
-        self.market_id = market_id
-        self.instrument = instrument
-        self.term = term
-        self.state = _S.STARTING
-        self.reason: str | None = None
-        self.stats = stats or MarketStats()
-        self._exchange_us = exchange_us
-        self._trade_us = trade_us or exchange_us
-        self._node = node
-        self._publisher = publisher
-        self._watched = PRICES if spread_trigger == "price" else BID | ASK
-        self._spread = SpreadStream(market_id, instrument, term, node, runs[0])
-        self._trades = TradeStream(
-            market_id, instrument, term, node, runs[1], contiguous_ids=contiguous_trade_ids
+        super().__init__(
+            market_id=market_id,
+            instrument=instrument,
+            sync=sync,
+            exchange_us=exchange_us,
+            trade_us=trade_us,
+            term=term,
+            node=node,
+            publisher=publisher,
+            frame=frame,
+            contiguous_trade_ids=contiguous_trade_ids,
+            runs=runs,
+            stats=stats,
         )
+        self._watched = PRICES if spread_trigger == "price" else BID | ASK
         self._commands = commands
         self._resync = Resync(sync, commands)
         self._freshness = Freshness()
@@ -104,16 +98,7 @@ class Market(KeptBook):
         self._missed = False
         """Whether updates are known to be missing since the last record, though the book is whole."""
 
-        self._pending: list[_Trade] = []
         self._spread_due = self._alive_due = float("inf")
-
-    # -- what a scheme calls ------------------------------------------------------------------------------------
-
-    def trade(
-        self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
-    ) -> None:
-        self._touch()
-        self._pending.append((side, plain(price), plain(size), trade_id, exchange_time))
 
     # -- after the frame ----------------------------------------------------------------------------------------
 
@@ -146,31 +131,14 @@ class Market(KeptBook):
             self.gap(str(error), received_ns, now, cause=Cause.NUMBER)
 
     def _publish_book(self, best: Best, changed: Changed, received_ns: int, now: float) -> None:
-        exchange_us = self._time(self._exchange_us, self._book_time)
-        record = self._spread.book(best, changed, exchange_us, received_ns // 1000)
+        exchange_us, received_us = self._time(self._exchange_us, self._book_time), received_ns // 1000
+        if exchange_us is not None:
+            self._clock.note(received_us, exchange_us)
+        record = self._spread.book(best, changed, exchange_us, received_us)
         self._publisher.put(record)
         self._spread_due = now + REPEAT_SECONDS
         if self._crossing.look(record.bid_price, record.ask_price, now, fresh=changed == "state"):
             self.stats.crossed += 1
-
-    def _publish_trades(self, received_ns: int) -> None:
-        pending, self._pending = self._pending, []
-        for side, price, size, trade_id, time in pending:
-            record, lost = self._trades.trade(
-                side, price, size, trade_id, self._time(self._trade_us, time), received_ns // 1000
-            )
-            if lost:
-                self.stats.trades_lost += lost
-                self._announce("gap", f"trades missing before id {trade_id}", lost=lost)
-            self._publisher.put(record)
-
-    def _time(self, exchange_us: Callable[[RawTime], int | None], raw: RawTime) -> int | None:
-        """A time that cannot be read makes no book wrong: it is null, and counted."""
-        try:
-            return exchange_us(raw)
-        except ValueError:
-            self.stats.bad_times += 1
-            return None
 
     def _come_alive(self, received_ns: int, now: float) -> None:
         """SYNCING or STALE → LIVE, with a state record: a new epoch after updates were missed, else the same."""
@@ -317,6 +285,7 @@ class Market(KeptBook):
             self._publisher.put(self._spread.repeat())
             self._spread_due = now + REPEAT_SECONDS
         if now >= self._alive_due:
+            self.stats.clock_us = self._clock.turn()
             self._announce("alive", self.reason)
             self._alive_due = now + REPEAT_SECONDS
         overdue = self._resync.tick(now)
@@ -329,20 +298,58 @@ class Market(KeptBook):
         repeat = self._spread_due if self.state is _S.LIVE else float("inf")
         return min(repeat, self._alive_due, self._resync.due, self._freshness.due(), self._crossing.due)
 
-    # -- for those who look -------------------------------------------------------------------------------------
+    # -- another connection -------------------------------------------------------------------------------------
 
-    @property
-    def book(self) -> OrderBook:
-        return self._book
+    def expect_shadow(self) -> None:
+        """A second source is being made: remember which trades came meanwhile."""
+        self._trades.begin_overlap()
+
+    def forget_shadow(self) -> None:
+        """It came to nothing, or all of it is over."""
+        self._trades.end_overlap()
+
+    def is_reached_by(self, shadow: Shadow) -> bool:
+        """Whether a shadow's book is not behind this one: by number where numbers are the market's own, else by time,
+        else by being the same."""
+        if not self._whole:
+            return True
+        if self._sync.rest and self._at is not None and shadow._at is not None:
+            return shadow._at >= self._at
+        ours, theirs = self._time(self._exchange_us, self._book_time), self._time(self._exchange_us, shadow._book_time)
+        if ours is not None and theirs is not None and theirs >= ours:
+            return True
+        return same_top(self._book, shadow.book.bids.top(10), shadow.book.asks.top(10))
+
+    def adopt(self, shadow: Shadow, now_ns: int, now: float, *, overlapped: bool = True) -> None:
+        """Go on with a shadow's book and trades. `overlapped`: its trades began before the old ones ended."""
+        if shadow.carries_trades:
+            if not overlapped:
+                self._trades.interrupted()
+            self._pending += [trade for trade in shadow.trades if trade[3] is not None]
+            self._publish_trades(now_ns)
+        if shadow.carries_book and self.state is not _S.STOPPED:
+            self._take(shadow)
+            self._resync.succeeded(now)
+            if self.state is _S.LIVE:
+                self._freshness.begin(now)
+                best = self._book.seen()
+                bits = self._spread.changes(best) & self._watched
+                if bits:
+                    self._publish_book(best, _CHANGED[bits], now_ns, now)
+            else:
+                self._missed = True
+                if self.state is not _S.STALE and self.state is not _S.SYNCING:
+                    self._enter(_S.SYNCING, None)
+                self._come_alive(now_ns, now)
+        self.stats.switched += 1
+        self._announce("switched", "another connection, nothing was missed")
+
+    # -- for those who look -------------------------------------------------------------------------------------
 
     @property
     def harmless_silence(self) -> float:
         """For how many seconds this market may be silent without being suspected."""
         return self._freshness.limit()
-
-    def runs(self) -> tuple[int, int]:
-        """The present runs of spread and trades."""
-        return self._spread.run, self._trades.run
 
     def check(self) -> None:
         """Assert all internal invariants (for tests)."""
@@ -369,29 +376,3 @@ class Market(KeptBook):
             self._crossing.leave()
         if state in MARKED:
             self._publisher.put(self._spread.mark(state, now_ns // 1000))
-
-    def _enter(self, state: FeedState, reason: str | None) -> None:
-        if state not in TRANSITIONS[self.state]:
-            raise RuntimeError(f"market {self.market_id}: no way from {self.state} to {state}")
-        self.state = state
-        self.reason = reason
-
-    def _announce(self, event: str, reason: str | None, lost: int | None = None) -> None:
-        instrument = self.instrument
-        self._publisher.put(
-            Status(
-                self.market_id,
-                event,
-                self.state,
-                reason,
-                None,
-                self.term * RUNS_PER_TERM + 1,
-                0,
-                self._node,
-                0,
-                instrument.exchange,
-                instrument.type,
-                instrument.symbol,
-                lost,
-            )
-        )

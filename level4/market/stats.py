@@ -44,6 +44,8 @@ class MarketStats:
     """Changes to another connection without a break."""
     bad_times: int = 0
     """Exchange times that could not be read."""
+    clock_us: int | None = None
+    """Least difference between receive time and exchange time in the last minute, in microseconds."""
     trades_lost: int = 0
     """Known from their numbers."""
     trades_repeated: int = 0

@@ -7,12 +7,17 @@ resync of the book does not touch the trades' stream. The first record of an epo
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import UNSET, UnsetType
 
-from level4.book import Best
+from level4.book import ASK, BID, Best
+from level4.book.orderbook import ASK_PRICE, ASK_SIZE, BID_PRICE, BID_SIZE
 from level4.model import Changed, FeedState, Instrument, Position, Spread, TakerSide, Trade
 from level4.model.decimals import plain
 from level4.model.events import RUNS_PER_TERM
+
+_MAX_OVERLAP: Final = 10_000
 
 
 def _epoch(term: int, run: int) -> int:
@@ -54,6 +59,22 @@ class SpreadStream:
         return self._record(
             FeedState.LIVE, changed, bid_price, bid_size, ask_price, ask_size, exchange_us, received_us
         )
+
+    def changes(self, best: Best) -> int:
+        """What of these best levels differs from the last record, as bits."""
+        last = self.last
+        if last is None:
+            return BID | ASK
+        bits = 0
+        for text, told, bit in (
+            (best.bid_price, last.bid_price, BID_PRICE),
+            (best.bid_size, last.bid_size, BID_SIZE),
+            (best.ask_price, last.ask_price, ASK_PRICE),
+            (best.ask_size, last.ask_size, ASK_SIZE),
+        ):
+            if (plain(text) if text else None) != told:
+                bits |= bit
+        return bits
 
     def mark(self, state: FeedState, received_us: int) -> Spread:
         """A record that ends trust in the last prices, in the same stream."""
@@ -142,6 +163,34 @@ class TradeStream:
         self._last_id: int | None = None
         self._before: Position | None = None
         """The end of the epoch before, while nothing of the present one was published."""
+        self._overlap: dict[str, None] | None = None
+        """Ids of the last trades, while two connections may bring the same ones."""
+
+    def baseline(self, trade_id: str) -> None:
+        """The last trade before the subscription, which is history: the first one must follow it."""
+        if self._contiguous_ids and self._last_id is None and trade_id.isdecimal():
+            self._last_id = int(trade_id)
+
+    def begin_overlap(self) -> None:
+        if self._overlap is None:
+            self._overlap = {}
+
+    def end_overlap(self) -> None:
+        self._overlap = None
+
+    def repeats(self, trade_id: str | None) -> bool:
+        """Whether another connection has brought this trade already."""
+        overlap = self._overlap
+        if overlap is None or trade_id is None:
+            return False
+        if trade_id in overlap:
+            return True
+        if self._contiguous_ids and self._last_id is not None and trade_id.isdecimal():
+            return int(trade_id) <= self._last_id
+        if len(overlap) >= _MAX_OVERLAP:
+            del overlap[next(iter(overlap))]
+        overlap[trade_id] = None
+        return False
 
     def interrupted(self) -> None:
         """Trades may have been missed from here on (connection lost)."""

@@ -61,6 +61,10 @@ class MarketSink(Protocol):
     ) -> None:
         """One trade, with the taker's side."""
 
+    def last_trade(self, trade_id: str) -> None:
+        """The last trade before the subscription, which the exchange repeats as history: not published, but where ids
+        rise by one it shows a loss before the first one that is."""
+
     def heartbeat(self) -> None:
         """Evidence that this market's subscription is alive though nothing changed."""
 

@@ -77,6 +77,9 @@ class _Sink:
     ) -> None:
         self._calls.append((self._symbol, "trade", side, price, size, trade_id, exchange_time))
 
+    def last_trade(self, trade_id: str) -> None:
+        self._calls.append((self._symbol, "last_trade", trade_id))
+
     def heartbeat(self) -> None:
         self._calls.append((self._symbol, "heartbeat"))
 

@@ -280,11 +280,21 @@ class Rig:
         self.feeds = feeds
         self.transport = transport
         self.published = published
+        self.wall_step_ns = 0
+        """How far the wall clock has jumped."""
+
+    def wall(self) -> int:
+        return 1_800_000_000_000_000_000 + self.wall_step_ns + int(trio.current_time() * 1e9)
 
     async def start(self, *market_ids: int) -> None:
         for market_id in market_ids:
             await self.feeds.start(request(market_id), term=7)
         await settled()
+
+    async def start_only(self, *market_ids: int) -> FakeSocket:
+        """Start markets whose exchange answers by itself."""
+        await self.start(*market_ids)
+        return self.transport.open[-1]
 
     def state(self, market_id: int) -> str:
         return next(view.state for view in self.feeds.markets() if view.request.id == market_id)
@@ -328,6 +338,7 @@ async def rig(
     venue = FakeVenue(scheme, trades or scheme)
     async with Rest(transport=httpx.MockTransport(answer)) as rest, trio.open_nursery() as nursery:
         addresses = AddressBook()
+        made: list[Rig] = []
         feeds = Feeds(
             FeedSettings(node="node1", markets_per_connection=markets_per_connection, addresses=addresses),
             publisher=published,
@@ -336,8 +347,9 @@ async def rig(
             rest=rest,
             instruments=Instruments(rest, addresses),
             random=random or Random(1),
-            wall=lambda: 1_800_000_000_000_000_000 + int(trio.current_time() * 1e9),
+            wall=lambda: made[0].wall(),  # noqa: PLW0108 - it is not made yet
         )
+        made.append(Rig(feeds, transport, published))
         await nursery.start(feeds.run)
-        yield Rig(feeds, transport, published)
+        yield made[0]
         nursery.cancel_scope.cancel()

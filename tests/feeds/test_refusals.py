@@ -74,7 +74,7 @@ async def test_snapshots_that_are_refused(autojump_clock: MockClock) -> None:
             await trio.sleep(20)
             r.transport.open[-1].give('{"t":"nothing"}')
         assert r.state(1) == "HALTED"
-        assert "https://api.fake.example/depth has refused" in str(r.published.reasons(1, "halted")[0])
+        assert "https://api.fake.example has refused" in str(r.published.reasons(1, "halted")[0])
         status = 200
         for _ in range(4):
             await trio.sleep(20)
