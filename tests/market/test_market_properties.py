@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stage import Stage
 
 from level4.book import Sync, binance_spot, seeded_by_rest, seeded_in_stream
+from level4.market import Shadow
 from level4.model import FeedState, Spread, Trade
 
 PRICES = st.sampled_from(["9", "9.5", "10", "10.0", "10.5", "11"])
@@ -57,6 +58,29 @@ class AnyLife(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["gap", "stale", "halt"]))
     def trouble(self, what: str) -> None:
         getattr(self.stage.market, what)("trouble", self.stage.now_ns, self.stage.now)
+
+    @rule(bids=LEVELS, asks=LEVELS, agrees=st.booleans())
+    def probed(self, bids: list[tuple[str, str]], asks: list[tuple[str, str]], agrees: bool) -> None:
+        book = self.stage.market.book
+        answer = (book.bids.top(5), book.asks.top(5)) if agrees else (bids, asks)
+        self.stage.market.probed(*answer, None, self.stage.now_ns, self.stage.now)
+
+    @rule()
+    def probe_failed(self) -> None:
+        self.stage.market.probe_failed("HTTP 503", self.stage.now_ns, self.stage.now)
+
+    @rule(overlapped=st.booleans())
+    def another_connection(self, overlapped: bool) -> None:
+        stage = self.stage
+        shadow = Shadow(stage.sync, stage.frame, ("book", "trades"), lambda: None)
+        stage.market.expect_shadow()
+        shadow.connected("book", stage.now_ns, stage.now)
+        shadow.snapshot([("10", "1")], [("11", "2")], self.number)
+        shadow.trade("buy", "10", "1", str(self.number))
+        stage.frame.clear()
+        shadow.settle(stage.now_ns, stage.now)
+        stage.market.adopt(shadow, stage.now_ns, stage.now, overlapped=overlapped)
+        stage.market.forget_shadow()
 
     @rule(channel=CHANNELS)
     def refused(self, channel: str) -> None:
