@@ -1,7 +1,7 @@
 """What all suites share: the recordings, `--slow`, and the closing table of suites run, skipped and why.
 
 A suite is a folder of tests/. Skips must be visible, and must not hide: a test that is skipped though everything it
-needs is there (its markers say what: recordings, broker, apache_kafka, slow) makes the whole run fail.
+needs is there (its markers say what) makes the whole run fail.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ KNOWN_WARNINGS: dict[str, type[Warning]] = {
     r"unclosed <socket.socket fd=\d+, family=2, type=1, proto=6, laddr=\('0.0.0.0', \d+\)>": ResourceWarning,
 }
 """What other people's code warns of; any other warning fails the test."""
+NEEDS = ("recordings", "broker", "apache_kafka", "containers", "foreign", "slow")
+"""Markers that say what a test needs."""
 _FIXTURES_NEED = {"recordings": "recordings"}
 """Fixture → the marker that whoever uses it gets."""
 
@@ -49,6 +51,8 @@ def available(need: str, slow: bool) -> bool:
         return bool(os.environ.get("LEVEL4_TEST_CONTAINERS"))
     if need == "apache_kafka":
         return _apache_kafka_can_be_had()
+    if need == "foreign":
+        return slow and _foreign_libraries_can_be_had()
     return slow
 
 
@@ -56,6 +60,12 @@ def available(need: str, slow: bool) -> bool:
 def _apache_kafka_can_be_had() -> bool:
     fetch = [sys.executable, str(ROOT / "tools" / "kafka"), "fetch"]
     return subprocess.run(fetch, capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def _foreign_libraries_can_be_had() -> bool:
+    install = [sys.executable, str(ROOT / "tests" / "exchanges" / "foreign_libraries.py")]
+    return subprocess.run(install, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +128,7 @@ class Suites:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             marks = {mark.name for mark in item.iter_markers()}
-            self._needs[item.nodeid] = sorted(marks & {"recordings", "broker", "apache_kafka", "containers", "slow"})
+            self._needs[item.nodeid] = sorted(marks & set(NEEDS))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped:
