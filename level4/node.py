@@ -25,15 +25,19 @@ from typing import Final
 import structlog
 import trio
 
+from level4.cluster.curtain import Curtain
 from level4.cluster.gossip import MULTICAST_PORT, GossipSettings
 from level4.cluster.ledger import Ledger
 from level4.cluster.members import Members
+from level4.cluster.moving import Moving
+from level4.cluster.placing import Placing
 from level4.cluster.tenancy import Tenancy
 from level4.control.changes import Changes
+from level4.control.peer import PeerService
 from level4.control.service import ControlService
 from level4.exchanges import Venue, venue
 from level4.feeds import TRANSPORTS, AddressBook, FeedSettings, Instruments, Rest
-from level4.host import Gate, HeldFeeds, Host
+from level4.host import Host
 from level4.model import (
     ConfigError,
     Event,
@@ -45,11 +49,11 @@ from level4.model import (
     UnavailableError,
 )
 from level4.model.events import RUNS_PER_TERM
-from level4.ops.access import access_of, is_loopback
+from level4.ops.access import access_of, credentials_of, is_loopback
+from level4.ops.allowed import split_keys
 from level4.ops.cluster_metrics import cluster_metrics
 from level4.ops.kafka import kafka_settings
 from level4.ops.layers import DEFAULT
-from level4.ops.allowed import split_keys
 from level4.ops.settings import Settings
 from level4.ops.tally import Tally
 from level4.ops.telemetry import Telemetry
@@ -58,7 +62,9 @@ from level4.publish import KafkaPublisher, LogSettings, OwnershipLog, PublisherS
 from level4.rpc.errors import AlreadyExistsError
 from level4.rpc.gate import RpcStats
 from level4.rpc.health import Health
+from level4.rpc.peers import Peers
 from level4.rpc.serve import serve
+from level4.stage import Gate, HeldFeeds, StreamEnds
 from level4.swim import PROFILES
 
 log = structlog.get_logger(__name__)
@@ -67,6 +73,7 @@ STOP_SECONDS: Final = 8.0
 DRAIN_SECONDS: Final = 5.0
 """For what Kafka has not acknowledged yet."""
 RPC_GRACE_SECONDS: Final = 1.0
+HAND_OVER_SECONDS: Final = 4.5
 LEAVE_SECONDS: Final = 1.0
 """For the last word in the ownership log."""
 
@@ -104,6 +111,7 @@ class Node:
         # A simulator's made-up listings must not be taken for an exchange's on the next start, nor the other way round.
         cache = settings.cache_dir if settings.simulator is None else None
         tally = Tally(_Announcing(self.publisher, self._changes))
+        curtain = Curtain(tally)
         self.feeds = HeldFeeds(
             FeedSettings(
                 node=settings.hostname,
@@ -111,15 +119,17 @@ class Node:
                 markets_per_connection=settings.markets_per_connection,
                 addresses=addresses,
             ),
-            publisher=tally,
+            publisher=curtain,
             venue=self._venue,
             transport=TRANSPORTS[settings.websocket_client](),
             rest=self._rest,
             instruments=Instruments(self._rest, addresses, cache),
             random=random or Random(),
         )
+        self.feeds.curtain = curtain
         self.tenancy = Tenancy(self.feeds, Gate(self.publisher), settings.hostname, settings.max_data_feeds)
-        self.host = Host(settings, self.feeds, self.publisher, self._changes, self.tenancy)
+        self.peers = Peers(credentials_of(settings))
+        self.host = Host(settings, self.feeds, self.publisher, self._changes, self.tenancy, self.peers)
         log_settings = LogSettings(publishing.kafka)
         self._generation = time.time_ns() // 1_000_000
         self.members = self.host.members = Members(
@@ -138,6 +148,10 @@ class Node:
             membership=self.members,
         )
         self.tenancy.ledger = self.ledger
+        self.placing = self.host.placing = Placing(self.tenancy, self.ledger, settings.placement, random or Random())
+        self.host.moving = Moving(
+            self.ledger, self.tenancy, self.feeds, StreamEnds(self.publisher), self.host.ask_release
+        )
         self.publisher.may_publish = self.ledger.may_publish
         self.health = Health()
         self._access = access_of(settings)
@@ -188,14 +202,16 @@ class Node:
             await nursery.start(self.publisher.run)
             await nursery.start(self.feeds.run)
             await nursery.start(self.tenancy.run)
+            await nursery.start(self.peers.run)
             self.host.port = await nursery.start(self._serve)
-            await nursery.start(self.members.run)
+            gossip = await nursery.start(self.members.run)
             nursery.start_soon(self._watch_name)
             await nursery.start(self.ledger.run)
             log.info(
                 "node started",
                 node=self.settings.hostname,
                 control=f"{self.settings.rpc_host}:{self.host.port}",
+                gossip=f"{gossip[0]}:{gossip[1]}",
                 kafka=",".join(str(address) for address in self.settings.kafka_endpoints),
                 simulator=None if self.settings.simulator is None else str(self.settings.simulator),
                 markets=len(self.settings.markets),
@@ -205,6 +221,8 @@ class Node:
                 nursery.start_soon(self._watch_health)
                 nursery.start_soon(self._cancel_when_stopped, starting)
                 nursery.start_soon(self._watch_namesake)
+                nursery.start_soon(self.placing.run)
+                nursery.start_soon(self.host.keep_fresh)
                 failed = await self._start_markets()
                 if failed and len(failed) == len(self.settings.markets) and not self.ledger.mine():
                     self._give_up(failed[0])
@@ -225,7 +243,7 @@ class Node:
 
     async def _serve(self, task_status: trio.TaskStatus[int]) -> None:
         await serve(
-            [ControlService(self.host)],
+            [ControlService(self.host), PeerService(self.host)],
             health=self.health,
             host=self.settings.rpc_host,
             port=self.settings.rpc_port,
@@ -281,7 +299,8 @@ class Node:
 
     async def _end(self) -> None:
         log.info("stopping", node=self.settings.hostname)
-        self.host.draining = True
+        self.host.draining = self.placing.closing = True
+        await self.host.hand_over(HAND_OVER_SECONDS)
         await self.tenancy.close("the node is stopped")
         remainder = await self.publisher.drain(DRAIN_SECONDS)
         if remainder:

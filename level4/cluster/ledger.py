@@ -150,6 +150,10 @@ class Ledger:
         """The newest record of every node that is not gone."""
         return [record for name, record in sorted(self.known.nodes.items()) if record and not self.gone(name)]
 
+    def silence(self, node: str) -> float:
+        """For how many seconds no record of a node came, counted while our own did."""
+        return self._silence.of(node)
+
     def gone(self, node: str) -> bool:
         """Whether another node's markets may be taken."""
         left = node in self.known.nodes and self.known.nodes[node] is None
@@ -167,12 +171,19 @@ class Ledger:
     # -- what is written ----------------------------------------------------------------------------------------
 
     async def claim(
-        self, market: MarketRequest, instrument: Instrument | None = None, released: Released | None = None
+        self,
+        market: MarketRequest,
+        instrument: Instrument | None = None,
+        released: Released | None = None,
+        term: int | None = None,
     ) -> Entry:
-        """Take a market; its valid record, read back. Raises LostError or UnavailableError."""
+        """Take a market; its valid record, read back. `term`: as `placement.claim` says. Raises LostError or
+        UnavailableError."""
         self.check()
         unix = int(self._unix_seconds())
-        record = claim(self.known, self._mark(), market, unix, instrument=instrument, released=released)
+        record = claim(
+            self.known, self._mark(), market, unix, instrument=instrument, released=released, term=term
+        )
         return self._won(market, await self._write(record))
 
     async def stop(self, market_id: int, reason: str) -> Entry | None:

@@ -8,13 +8,14 @@ take-over, a log that was lost with its broker all take the one way, `_settle`.
 * A newer term shuts the publisher's door for the older ones at the moment it is read, before the feed is stopped.
 * A market that this node holds and cannot start (its exchange is away) is tried again with growing pauses, for ever.
 * At the start, markets of an earlier process of this name are taken back, as many as there is room for; the others are
-  marked as unplaced, and taken when room appears.
+  marked as unplaced, for whoever has room (`placing`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,15 +55,20 @@ class Tenancy:
         self._feeds = feeds
         self._gate = gate
         self._node = node
-        self._capacity = capacity
+        self.capacity = capacity
         self._claiming: set[int] = set()
         self._retrying: set[int] = set()
         """Held markets that could not be started and are tried again."""
+        self._rehearsed: set[int] = set()
+        """Markets that are being made ready here; not claimed yet."""
+        self._released: set[int] = set()
+        """Held markets that were stopped for another node to go on."""
         self._locks: dict[int, trio.Lock] = defaultdict(trio.Lock)
         self._dirty: set[int] = set()
         self._wake = trio.Event()
         self._closing = False
-        self._open = False
+        self.open = False
+        """Whether the markets of an earlier process have been seen to."""
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -79,14 +85,14 @@ class Tenancy:
         the claim is written: nothing remains; after that, the log decides, and the market may well run.
         """
         self.ledger.check()
-        if not self._open:
+        if not self.open:
             raise UnavailableError(f"node {self._node} has just started and takes its markets back first; try again")
         entry = self.ledger.known.market(request.id)
         if request.id in self._claiming or self._taken(entry) or _another(request, entry):
             raise LostError(request, entry)
-        if self.active >= self._capacity:
+        if self.active >= self.capacity:
             raise FullError(
-                f"node {self._node} hosts {self._capacity} markets, which is all it may (MAX_DATA_FEEDS); "
+                f"node {self._node} hosts {self.capacity} markets, which is all it may (MAX_DATA_FEEDS); "
                 "stop one or add a node"
             )
         self._claiming.add(request.id)
@@ -146,23 +152,23 @@ class Tenancy:
                 for market_id in sorted(dirty):
                     if self._due(market_id):
                         nursery.start_soon(self._settle, market_id)
-                if self._open:
-                    self._place(nursery)
 
     def _due(self, market_id: int) -> bool:
         """Whether feed and log differ."""
-        return self._feeds.term(market_id) != self._term_here(market_id)
+        return market_id not in self._rehearsed and self._feeds.term(market_id) != self._term_here(market_id)
 
     def _term_here(self, market_id: int) -> int | None:
         """The term in which a market is to run here; None: it is not."""
         entry = self.ledger.known.market(market_id)
-        if self._closing or entry is None or not self.ledger.writer.holds(entry):
+        if self._closing or entry is None or not self.ledger.writer.holds(entry) or market_id in self._released:
             return None
         return entry.record.term
 
     async def _settle(self, market_id: int) -> None:
         """Make the feed of a market what the log says."""
         async with self._locks[market_id]:
+            if market_id in self._rehearsed:
+                return
             while (running := self._feeds.term(market_id)) != (wanted := self._term_here(market_id)):
                 if running is not None:
                     await self._feeds.stop(market_id, self._why_stopped(market_id))
@@ -212,29 +218,68 @@ class Tenancy:
             return record.reason or f"stopped through node {record.by.node}"
         return f"moved to node {record.host}" if record.host else "no node has room for it"
 
+    # -- moving (`moving` decides, here the feeds are told) -------------------------------------------------------
+
+    @contextmanager
+    def rehearsing(self, request: MarketRequest) -> Iterator[None]:
+        """While the block runs, a feed of this market is left alone, claimed or not. Raises LostError, FullError."""
+        if request.id in self._claiming:
+            raise LostError(request, self.ledger.known.market(request.id))
+        if self._closing or self.active >= self.capacity:
+            raise FullError(f"node {self._node} has no room for {request}")
+        self._claiming.add(request.id)
+        self._rehearsed.add(request.id)
+        try:
+            yield
+        finally:
+            self._rehearsed.discard(request.id)
+            self._claiming.discard(request.id)
+            self._dirty.add(request.id)
+            self._wake.set()
+
+    async def ensure(self, market_id: int) -> None:
+        await self._gate.ensure_market(market_id)
+
+    async def release(self, market_id: int, reason: str) -> None:
+        """Stop the feed of a market that is held here; until `released` it is not started again."""
+        self._released.add(market_id)
+        async with self._locks[market_id]:
+            if self._feeds.term(market_id) is not None:
+                await self._feeds.stop(market_id, reason)
+
+    def released(self, market_id: int) -> None:
+        """The log alone says again whether it runs here."""
+        self._released.discard(market_id)
+        self._dirty.add(market_id)
+        self._wake.set()
+
+    def spawn(self, task: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Run a task that belongs to a market but to no caller."""
+        if self._nursery is not None:
+            self._nursery.start_soon(task, *arguments)
+
     # -- the start ----------------------------------------------------------------------------------------------
 
     async def take_back(self) -> None:
         """Take the markets of an earlier process of this name. Before that nothing is started here."""
-        self._open = True
+        self.open = True
         async with trio.open_nursery() as nursery:
-            self._place(nursery)
-            for market_id in to_take_back(self.ledger.known, self.ledger.writer):
-                if market_id not in self._claiming:
-                    nursery.start_soon(self._unplace, market_id)
+            for market_id, entry in to_take_back(self.ledger.known, self.ledger.writer).items():
+                take = self._take if self._reserve(market_id) else self._unplace
+                nursery.start_soon(take, entry)
 
-    def _place(self, nursery: trio.Nursery) -> None:
-        """Claim what has no host, as far as there is room."""
-        for market_id, entry in self.ledger.known.markets().items():
-            if self._closing or self.active >= self._capacity:
-                return
-            record = entry.record
-            lacks_host = record.host is None or (record.host == self._node and self.ledger.free(entry))
-            if record.desired is Desired.RUNNING and lacks_host and market_id not in self._claiming:
-                self._claiming.add(market_id)
-                nursery.start_soon(self._take_back, entry)
+    def take(self, entry: Entry) -> None:
+        """Claim a market that has no host, and start it, if there is room."""
+        if self._nursery is not None and self._reserve(entry.record.market.id):
+            self._nursery.start_soon(self._take, entry)
 
-    async def _take_back(self, entry: Entry) -> None:
+    def _reserve(self, market_id: int) -> bool:
+        if self._closing or market_id in self._claiming or self.active >= self.capacity:
+            return False
+        self._claiming.add(market_id)
+        return True
+
+    async def _take(self, entry: Entry) -> None:
         request = entry.record.market
         try:
             with trio.CancelScope(shield=True):
@@ -243,17 +288,16 @@ class Tenancy:
             log.info("market not taken", market=str(request), reason=str(error))
         except UnavailableError as error:
             log.warning("market not taken yet", market=str(request), reason=str(error))
-            await trio.sleep(_FIRST_PAUSE)
-            self._wake.set()
         else:
             log.info("market taken from the log", market=str(request), before=entry.record.host)
         finally:
             self._claiming.discard(request.id)
         await self._settle(request.id)
 
-    async def _unplace(self, market_id: int) -> None:
+    async def _unplace(self, entry: Entry) -> None:
+        market_id = entry.record.market.id
         try:
-            await self.ledger.unplace(market_id, f"node {self._node} has room for {self._capacity} markets only")
+            await self.ledger.unplace(market_id, f"node {self._node} has room for {self.capacity} markets only")
         except UnavailableError as error:
             log.warning("market without room", market_id=market_id, reason=str(error))
 

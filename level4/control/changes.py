@@ -8,7 +8,8 @@ cheap enough to be called at every transition of a feed.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
+from weakref import WeakSet
 
 import trio
 
@@ -18,6 +19,12 @@ T = TypeVar("T")
 class Changes:
     def __init__(self) -> None:
         self._changed = trio.Event()
+        self._followers: WeakSet[_Following[Any]] = WeakSet()
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody follows."""
+        return bool(self._followers)
 
     def notify(self) -> None:
         """Something changed. Call it in trio's thread."""
@@ -30,7 +37,9 @@ class Changes:
 
     def follow(self, read: Callable[[], T]) -> AsyncIterator[T]:
         """`read()` at once, and again after every change. May be left at any point."""
-        return _Following(self, read)
+        following = _Following(self, read)
+        self._followers.add(following)
+        return following
 
 
 class _Following(Generic[T]):

@@ -69,6 +69,17 @@ class BookView:
     received_us: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MoveInfo:
+    """A market that was moved, or was not."""
+
+    market_id: int
+    source: str
+    target: str = ""
+    error: str = ""
+    """Why it stayed where it was."""
+
+
 class MarketHost(Protocol):
     """The cluster as one node sees it. Methods without `async` answer from memory, at once."""
 
@@ -89,6 +100,10 @@ class MarketHost(Protocol):
 
     def is_live(self, market_id: int) -> bool: ...
 
+    async def refresh(self, market_ids: Collection[int] | None = None) -> None:
+        """Ask other nodes for the states of the markets that they host (None: of all), so that what is answered from
+        memory is fresh. Bounded; a node that does not answer is no error here."""
+
     async def start(self, request: MarketRequest, wait_live: bool) -> ActiveMarket:
         """Resolve the instrument, claim the market, start its feed; with `wait_live` wait until it is LIVE.
 
@@ -99,6 +114,15 @@ class MarketHost(Protocol):
     async def stop(self, market_id: int) -> ActiveMarket:
         """Stop a market; returns it as it was last, with state STOPPED. NotFoundError when it is not active."""
 
+    async def move(self, market_id: int, node: str | None) -> ActiveMarket:
+        """Move a market to a node (None: the cluster chooses), without a break where that can be had."""
+
+    async def drain(self, node: str) -> Sequence[MoveInfo]:
+        """Move all markets of a node to others."""
+
+    async def rebalance(self, dry_run: bool) -> Sequence[MoveInfo]:
+        """Move markets from nodes with more than their share to others; with `dry_run` say what would be moved."""
+
     def watch(self) -> AsyncIterator[Sequence[ActiveMarket]]:
         """The whole of `active()` at once, and again after every change. `changes.Changes.follow` is one.
 
@@ -107,3 +131,31 @@ class MarketHost(Protocol):
 
     async def book(self, market_id: int, depth: int) -> BookView:
         """The best `depth` levels of each side now. NotFoundError when the market is not active."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where the data streams of a market end: (epoch, seq), None when nothing was published; and the last trade."""
+
+    spread: tuple[int, int] | None = None
+    timesales: tuple[int, int] | None = None
+    trade_id: str | None = None
+
+
+class PeerHost(Protocol):
+    """What other nodes ask of this one. Nothing of it asks a third node."""
+
+    async def start_here(self, request: MarketRequest, wait_live: bool) -> ActiveMarket: ...
+
+    def hosted(self) -> Sequence[ActiveMarket]:
+        """The markets that run on this node."""
+
+    async def book_here(self, market_id: int, depth: int) -> BookView: ...
+
+    async def take(self, market_id: int, source: str) -> ActiveMarket:
+        """Take a market over from the node that hosts it."""
+
+    async def release(self, market_id: int, target: str) -> Ends:
+        """Stop publishing a market, for the node that is to go on."""
+
+    def node(self) -> NodeInfo: ...

@@ -18,7 +18,8 @@ from typing import Final
 
 import trio
 
-from level4.control.ports import ActiveMarket, BookView, MarketHost, NodeInfo, NodeState
+from level4.control.messages import book_message, market_message, node_message
+from level4.control.ports import ActiveMarket, BookView, MarketHost, MoveInfo, NodeState
 from level4.control.requests import market_request, next_free
 from level4.model import FeedState, MarketRequest
 from level4.proto import level4_pb2 as pb
@@ -53,37 +54,40 @@ class ControlService(ControlBase):
             started = await self._host.start(wanted, request.wait_live)
         finally:
             del self._starting[wanted.id]
-        return pb.StartMarketReply(market=_market(started), node=self._node_of(started))
+        return pb.StartMarketReply(market=market_message(started), node=self._node_of(started))
 
     @rpc
     async def StopMarket(self, request: pb.StopMarketRequest) -> pb.StopMarketReply:
         market = self._find(request.market)
         stopped = await self._host.stop(market.request.id)
-        return pb.StopMarketReply(market=_market(stopped), node=self._node_of(market))
+        return pb.StopMarketReply(market=market_message(stopped), node=self._node_of(market))
 
     @rpc
     async def IsMarketOnline(self, request: pb.MarketOnlineRequest) -> pb.MarketOnlineReply:
         market = self._find(request.market)
+        await self._host.refresh([market.request.id])
         return pb.MarketOnlineReply(is_online=self._host.is_live(market.request.id))
 
     @rpc
     async def ListActiveMarkets(self, request: pb.ListMarketsRequest) -> pb.ListMarketsReply:
-        return pb.ListMarketsReply(markets=[_market(market) for market in _by_id(self._host.active())])
+        await self._host.refresh()
+        return pb.ListMarketsReply(markets=[market_message(market) for market in _by_id(self._host.active())])
 
     @rpc
     async def ListNodes(self, request: pb.ListNodesRequest) -> pb.ListNodesReply:
         nodes = sorted(self._host.nodes(), key=lambda node: node.name)
-        return pb.ListNodesReply(nodes=[_node(node) for node in nodes])
+        return pb.ListNodesReply(nodes=[node_message(node) for node in nodes])
 
     @rpc
     async def WatchMarkets(self, request: pb.WatchMarketsRequest) -> AsyncIterator[pb.WatchMarketsReply]:
         sent: dict[int, ActiveMarket] | None = None
+        await self._host.refresh()
         async for active in self._host.watch():
             now = {market.request.id: market for market in active}
             if sent is None:
-                yield pb.WatchMarketsReply(markets=[_market(market) for market in _by_id(now.values())])
+                yield pb.WatchMarketsReply(markets=[market_message(market) for market in _by_id(now.values())])
             elif changed := _changed(sent, now):
-                yield pb.WatchMarketsReply(markets=[_market(market) for market in _by_id(changed)])
+                yield pb.WatchMarketsReply(markets=[market_message(market) for market in _by_id(changed)])
             sent = now
 
     @rpc
@@ -104,9 +108,29 @@ class ControlService(ControlBase):
                 yield pb.WatchBookReply(market_id=market_id, state=FeedState.STOPPED)
                 return
             if book != sent:
-                yield _book(market_id, book)
+                yield book_message(market_id, book)
                 sent = book
             await trio.sleep_until(next_look)
+
+    @rpc
+    async def MoveMarket(self, request: pb.MoveMarketRequest) -> pb.MoveMarketReply:
+        market = self._find(request.market)
+        moved = await self._host.move(market.request.id, self._known_node(request.node) if request.node else None)
+        return pb.MoveMarketReply(market=market_message(moved), node=self._node_of(moved))
+
+    @rpc
+    async def DrainNode(self, request: pb.DrainNodeRequest) -> pb.MovesReply:
+        return _moves(await self._host.drain(self._known_node(request.node)))
+
+    @rpc
+    async def Rebalance(self, request: pb.RebalanceRequest) -> pb.MovesReply:
+        return _moves(await self._host.rebalance(request.dry_run))
+
+    def _known_node(self, name: str) -> str:
+        names = [node.name for node in self._host.nodes()]
+        if name not in names:
+            raise NotFoundError(f"no node is named {name[:64]!r}; there are {', '.join(sorted(names))}")
+        return name
 
     def _wanted(self, market: pb.Market) -> MarketRequest:
         """The market to start, with an id that is in range and free."""
@@ -175,7 +199,7 @@ class ControlService(ControlBase):
         return f"active: {', '.join(str(one.request) for one in active[:8]) or 'none'}{more}"
 
     def _node_of(self, market: ActiveMarket) -> pb.Node | None:
-        return next((_node(node) for node in self._host.nodes() if node.name == market.node), None)
+        return next((node_message(node) for node in self._host.nodes() if node.name == market.node), None)
 
 
 def _by_id(markets: Iterable[ActiveMarket]) -> list[ActiveMarket]:
@@ -197,42 +221,7 @@ def _described(market: ActiveMarket) -> str:
     return f"{market.request}, {market.state}, {where}"
 
 
-def _market(market: ActiveMarket) -> pb.Market:
-    request, instrument = market.request, market.instrument
-    return pb.Market(
-        id=request.id,
-        base_symbol=request.base,
-        quote_symbol=request.quote,
-        exchange_name=request.exchange,
-        type=request.type,
-        expiry=request.expiry,
-        strike=request.strike,
-        right=request.right,
-        native_symbol=instrument.native_symbol if instrument else None,
-        symbol=instrument.symbol if instrument else None,
-        state=market.state,
-        node=market.node,
-        reason=market.reason,
-    )
-
-
-def _node(node: NodeInfo) -> pb.Node:
-    return pb.Node(
-        name=node.name,
-        active_market_count=node.active,
-        max_active_markets=node.capacity,
-        state=node.state,
-        version=node.version,
-        address=node.address,
-    )
-
-
-def _book(market_id: int, book: BookView) -> pb.WatchBookReply:
-    return pb.WatchBookReply(
-        market_id=market_id,
-        state=book.state,
-        bids=[pb.Level(price=price, size=size) for price, size in book.bids],
-        asks=[pb.Level(price=price, size=size) for price, size in book.asks],
-        exchange_us=book.exchange_us,
-        received_us=book.received_us,
+def _moves(moves: Iterable[MoveInfo]) -> pb.MovesReply:
+    return pb.MovesReply(
+        moves=[pb.Move(market_id=m.market_id, source=m.source, target=m.target, error=m.error) for m in moves]
     )

@@ -56,6 +56,7 @@ def _after(heard: Sequence[Trade], trade_id: str | None) -> tuple[list[Trade], b
     for place in range(len(heard) - 1, -1, -1):
         if heard[place].trade_id == trade_id:
             return list(heard[place + 1 :]), True
-    if trade_id.isdecimal():
-        return [one for one in heard if one.trade_id and one.trade_id.isdecimal() and int(one.trade_id) > int(trade_id)], False
-    return [], False
+    if not trade_id.isdecimal():
+        return [], False
+    last = int(trade_id)
+    return [told for told in heard if told.trade_id and told.trade_id.isdecimal() and int(told.trade_id) > last], False

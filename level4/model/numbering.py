@@ -24,6 +24,7 @@ class Numbering:
     def __init__(self) -> None:
         self._spread: dict[int, Position] = {}
         self._trades: dict[int, Position] = {}
+        self._trade_ids: dict[int, str | None] = {}
         self._status: dict[int | None, Position] = {}
 
     def number(self, event: Event, published_us: int) -> None:
@@ -42,6 +43,7 @@ class Numbering:
             self._spread[event.market_id] = Position(event.epoch, event.seq)
         elif type(event) is Trade:
             self._trades[event.market_id] = Position(event.epoch, event.seq)
+            self._trade_ids[event.market_id] = event.trade_id
         elif type(event) is Status:
             last = self._status.get(event.market_id, _NOWHERE)
             event.seq = last.seq + 1 if last.epoch == event.epoch else 1
@@ -49,3 +51,7 @@ class Numbering:
             if event.event == "alive" and event.market_id is not None:
                 event.spread = self._spread.get(event.market_id)
                 event.timesales = self._trades.get(event.market_id)
+
+    def ends(self, market_id: int) -> tuple[Position | None, Position | None, str | None]:
+        """The last positions of a market's spread and trades, and the id of its last trade."""
+        return self._spread.get(market_id), self._trades.get(market_id), self._trade_ids.get(market_id)

@@ -5,9 +5,11 @@ a host is gone, `choice.py` who gets its markets, `handover.py` how a market mov
 are arguments; decisions are data that `cluster` acts on.
 """
 
+from level4.placement.balance import balance
 from level4.placement.choice import Room, choose, least_loaded, spread_over
 from level4.placement.claims import Writer, again, claim, next_term, resume, stop, to_take_back, unplace
 from level4.placement.fold import Entry, Heard, Outcome, Ownership, Passed, Replaced, Valid, Void
+from level4.placement.handover import Answer, AskRelease, Claim, ClaimBack, Source, Target
 from level4.placement.records import (
     TOPIC,
     Barrier,
@@ -21,12 +23,17 @@ from level4.placement.records import (
     key_of,
     node_key,
 )
-from level4.placement.takeover import INTERVAL_SECONDS, Lease, Orphan, Silence, gone, orphans
+from level4.placement.takeover import DEAD_SECONDS, INTERVAL_SECONDS, Lease, Orphan, Silence, gone, orphans
 
 __all__ = [
+    "DEAD_SECONDS",
     "INTERVAL_SECONDS",
     "TOPIC",
+    "Answer",
+    "AskRelease",
     "Barrier",
+    "Claim",
+    "ClaimBack",
     "Desired",
     "Entry",
     "Heard",
@@ -43,10 +50,13 @@ __all__ = [
     "Replaced",
     "Room",
     "Silence",
+    "Source",
+    "Target",
     "Valid",
     "Void",
     "Writer",
     "again",
+    "balance",
     "choose",
     "claim",
     "encode",

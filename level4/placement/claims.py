@@ -41,8 +41,10 @@ def claim(
     *,
     instrument: Instrument | None = None,
     released: Released | None = None,
+    term: int | None = None,
 ) -> MarketRecord:
-    """The record by which the writer takes a market, from whoever has it or from nobody."""
+    """The record by which the writer takes a market, from whoever has it or from nobody. `term`: one chosen before; the
+    claim is void if others have gone beyond it."""
     present = known.market(market.id)
     return MarketRecord(
         market=market,
@@ -50,7 +52,7 @@ def claim(
         desired=Desired.RUNNING,
         host=by.node,
         generation=by.generation,
-        term=next_term(known.highest_term(market.id), unix_seconds),
+        term=term or next_term(known.highest_term(market.id), unix_seconds),
         released=released,
         by=by,
         supersedes=present.offset if present else None,

@@ -42,6 +42,18 @@ class ControlBase(abc.ABC):
     async def WatchBook(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.WatchBookRequest, level4.proto.level4_pb2.WatchBookReply]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def MoveMarket(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.MoveMarketRequest, level4.proto.level4_pb2.MoveMarketReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def DrainNode(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.DrainNodeRequest, level4.proto.level4_pb2.MovesReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Rebalance(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.RebalanceRequest, level4.proto.level4_pb2.MovesReply]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/level4.rpc.Control/StartMarket': grpclib.const.Handler(
@@ -85,6 +97,24 @@ class ControlBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 level4.proto.level4_pb2.WatchBookRequest,
                 level4.proto.level4_pb2.WatchBookReply,
+            ),
+            '/level4.rpc.Control/MoveMarket': grpclib.const.Handler(
+                self.MoveMarket,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.MoveMarketRequest,
+                level4.proto.level4_pb2.MoveMarketReply,
+            ),
+            '/level4.rpc.Control/DrainNode': grpclib.const.Handler(
+                self.DrainNode,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.DrainNodeRequest,
+                level4.proto.level4_pb2.MovesReply,
+            ),
+            '/level4.rpc.Control/Rebalance': grpclib.const.Handler(
+                self.Rebalance,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.RebalanceRequest,
+                level4.proto.level4_pb2.MovesReply,
             ),
         }
 
@@ -133,4 +163,114 @@ class ControlStub:
             '/level4.rpc.Control/WatchBook',
             level4.proto.level4_pb2.WatchBookRequest,
             level4.proto.level4_pb2.WatchBookReply,
+        )
+        self.MoveMarket = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Control/MoveMarket',
+            level4.proto.level4_pb2.MoveMarketRequest,
+            level4.proto.level4_pb2.MoveMarketReply,
+        )
+        self.DrainNode = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Control/DrainNode',
+            level4.proto.level4_pb2.DrainNodeRequest,
+            level4.proto.level4_pb2.MovesReply,
+        )
+        self.Rebalance = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Control/Rebalance',
+            level4.proto.level4_pb2.RebalanceRequest,
+            level4.proto.level4_pb2.MovesReply,
+        )
+
+
+class PeerBase(abc.ABC):
+
+    @abc.abstractmethod
+    async def Host(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.StartMarketRequest, level4.proto.level4_pb2.StartMarketReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Hosted(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.ListMarketsRequest, level4.proto.level4_pb2.ListMarketsReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Book(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.WatchBookRequest, level4.proto.level4_pb2.WatchBookReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Take(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.TakeRequest, level4.proto.level4_pb2.StartMarketReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Release(self, stream: 'grpclib.server.Stream[level4.proto.level4_pb2.ReleaseRequest, level4.proto.level4_pb2.ReleaseReply]') -> None:
+        pass
+
+    def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
+        return {
+            '/level4.rpc.Peer/Host': grpclib.const.Handler(
+                self.Host,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.StartMarketRequest,
+                level4.proto.level4_pb2.StartMarketReply,
+            ),
+            '/level4.rpc.Peer/Hosted': grpclib.const.Handler(
+                self.Hosted,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.ListMarketsRequest,
+                level4.proto.level4_pb2.ListMarketsReply,
+            ),
+            '/level4.rpc.Peer/Book': grpclib.const.Handler(
+                self.Book,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.WatchBookRequest,
+                level4.proto.level4_pb2.WatchBookReply,
+            ),
+            '/level4.rpc.Peer/Take': grpclib.const.Handler(
+                self.Take,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.TakeRequest,
+                level4.proto.level4_pb2.StartMarketReply,
+            ),
+            '/level4.rpc.Peer/Release': grpclib.const.Handler(
+                self.Release,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                level4.proto.level4_pb2.ReleaseRequest,
+                level4.proto.level4_pb2.ReleaseReply,
+            ),
+        }
+
+
+class PeerStub:
+
+    def __init__(self, channel: grpclib.client.Channel) -> None:
+        self.Host = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Peer/Host',
+            level4.proto.level4_pb2.StartMarketRequest,
+            level4.proto.level4_pb2.StartMarketReply,
+        )
+        self.Hosted = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Peer/Hosted',
+            level4.proto.level4_pb2.ListMarketsRequest,
+            level4.proto.level4_pb2.ListMarketsReply,
+        )
+        self.Book = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Peer/Book',
+            level4.proto.level4_pb2.WatchBookRequest,
+            level4.proto.level4_pb2.WatchBookReply,
+        )
+        self.Take = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Peer/Take',
+            level4.proto.level4_pb2.TakeRequest,
+            level4.proto.level4_pb2.StartMarketReply,
+        )
+        self.Release = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/level4.rpc.Peer/Release',
+            level4.proto.level4_pb2.ReleaseRequest,
+            level4.proto.level4_pb2.ReleaseReply,
         )

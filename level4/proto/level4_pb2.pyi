@@ -157,3 +157,79 @@ class WatchBookReply(_message.Message):
     exchange_us: int
     received_us: int
     def __init__(self, market_id: _Optional[int] = ..., state: _Optional[str] = ..., bids: _Optional[_Iterable[_Union[Level, _Mapping[str, object]]]] = ..., asks: _Optional[_Iterable[_Union[Level, _Mapping[str, object]]]] = ..., exchange_us: _Optional[int] = ..., received_us: _Optional[int] = ...) -> None: ...
+
+class MoveMarketRequest(_message.Message):
+    __slots__ = ("market", "node")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    market: Market
+    node: str
+    def __init__(self, market: _Optional[_Union[Market, _Mapping[str, object]]] = ..., node: _Optional[str] = ...) -> None: ...
+
+class MoveMarketReply(_message.Message):
+    __slots__ = ("market", "node")
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    market: Market
+    node: Node
+    def __init__(self, market: _Optional[_Union[Market, _Mapping[str, object]]] = ..., node: _Optional[_Union[Node, _Mapping[str, object]]] = ...) -> None: ...
+
+class DrainNodeRequest(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    def __init__(self, node: _Optional[str] = ...) -> None: ...
+
+class RebalanceRequest(_message.Message):
+    __slots__ = ("dry_run",)
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    def __init__(self, dry_run: _Optional[bool] = ...) -> None: ...
+
+class Move(_message.Message):
+    __slots__ = ("market_id", "source", "target", "error")
+    MARKET_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    market_id: int
+    source: str
+    target: str
+    error: str
+    def __init__(self, market_id: _Optional[int] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class MovesReply(_message.Message):
+    __slots__ = ("moves",)
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    moves: _containers.RepeatedCompositeFieldContainer[Move]
+    def __init__(self, moves: _Optional[_Iterable[_Union[Move, _Mapping[str, object]]]] = ...) -> None: ...
+
+class TakeRequest(_message.Message):
+    __slots__ = ("market_id", "source")
+    MARKET_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    market_id: int
+    source: str
+    def __init__(self, market_id: _Optional[int] = ..., source: _Optional[str] = ...) -> None: ...
+
+class ReleaseRequest(_message.Message):
+    __slots__ = ("market_id", "target")
+    MARKET_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    market_id: int
+    target: str
+    def __init__(self, market_id: _Optional[int] = ..., target: _Optional[str] = ...) -> None: ...
+
+class ReleaseReply(_message.Message):
+    __slots__ = ("spread_epoch", "spread_seq", "timesales_epoch", "timesales_seq", "trade_id")
+    SPREAD_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_SEQ_FIELD_NUMBER: _ClassVar[int]
+    TIMESALES_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    TIMESALES_SEQ_FIELD_NUMBER: _ClassVar[int]
+    TRADE_ID_FIELD_NUMBER: _ClassVar[int]
+    spread_epoch: int
+    spread_seq: int
+    timesales_epoch: int
+    timesales_seq: int
+    trade_id: str
+    def __init__(self, spread_epoch: _Optional[int] = ..., spread_seq: _Optional[int] = ..., timesales_epoch: _Optional[int] = ..., timesales_seq: _Optional[int] = ..., trade_id: _Optional[str] = ...) -> None: ...

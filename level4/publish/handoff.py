@@ -56,6 +56,7 @@ class HandOff:
         self._link = link
         self._encode = encoder(encoding)
         self._numbering = Numbering()
+        self.ends = self._numbering.ends
 
     def __call__(self, batch: list[Queued], published_us: int) -> None:
         """Number, encode and send a batch, in order."""

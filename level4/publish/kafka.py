@@ -239,6 +239,10 @@ class KafkaLink:
         refusals, self._refusals = self._refusals, []
         return refusals
 
+    def waits_for(self, partition: int) -> bool:
+        """Whether a record of that partition is not acknowledged yet, as collected last."""
+        return any(lane.records for (_, number), lane in tuple(self._lanes.items()) if number == partition)
+
     def close(self, seconds: float = 1.0) -> None:
         """Throw the producer away. Blocks for at most `seconds`; what is unacknowledged stays counted."""
         self._closed = True

@@ -111,6 +111,10 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def holds(self, market_id: int) -> bool:
+        """Whether an event of that market waits."""
+        return any(slot.event.market_id == market_id for slot in self._queue)
+
     @property
     def queued_bytes(self) -> int:
         """Estimate of the memory of the queue."""

@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 import trio
 
-from level4.model import STATUS, TOPIC_OF, Event, Level4Error, Status, UnavailableError
+from level4.model import STATUS, TOPIC_OF, Event, Level4Error, Position, Status, UnavailableError
 from level4.model.events import RUNS_PER_TERM
 from level4.publish.clients import Client, grow
 from level4.publish.encode import Record
@@ -86,6 +86,8 @@ class KafkaPublisher:
         self._delay = settings.backoff_seconds
         self._progress_at = 0.0
         self._handed_over = 0
+        self._handing = False
+        """Whether a batch is on its way to the producer."""
         self._settled = 0
         self._reported_at = -math.inf
         self._refused: dict[int, _Refused] = {}
@@ -124,6 +126,17 @@ class KafkaPublisher:
     def partitions(self) -> dict[str, int]:
         """Number of partitions of each topic; empty until Kafka has answered."""
         return dict(self._link.partitions)
+
+    async def ends(self, market_id: int, seconds: float) -> tuple[Position | None, Position | None, str | None] | None:
+        """Where a stopped market's streams end: positions of spread and trades, and the last trade's id. Waits until
+        Kafka has all of it; None when it has not within `seconds`."""
+        with trio.move_on_after(seconds):
+            while (  # noqa: ASYNC110 - acknowledgements are looked for, they do not call
+                self._handing or self._outbox.holds(market_id) or self._link.waits_for(market_id)
+            ):
+                await trio.sleep(_TICK / 2)
+            return self._hand_off.ends(market_id)
+        return None
 
     @property
     def cluster_id(self) -> str:
@@ -249,7 +262,9 @@ class KafkaPublisher:
         self._handed_over += len(batch)
         self._stats.sent += len(batch)
         published_us = time.time_ns() // 1000
+        self._handing = True
         await trio.to_thread.run_sync(self._hand_off, batch, published_us, abandon_on_cancel=True)
+        self._handing = False
 
     def _unfenced(self, batch: list[Queued]) -> list[Queued]:
         fences = self._fences

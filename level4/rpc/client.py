@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import trio
 from google.protobuf.message import Message
@@ -31,11 +30,16 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from level4.proto.level4_grpc import ControlStub
 from level4.proto.level4_pb2 import (
+    DrainNodeRequest,
     ListMarketsRequest,
     ListNodesRequest,
     Market,
     MarketOnlineRequest,
+    Move,
+    MoveMarketReply,
+    MoveMarketRequest,
     Node,
+    RebalanceRequest,
     StartMarketReply,
     StartMarketRequest,
     StopMarketReply,
@@ -53,6 +57,10 @@ TIMEOUT: Final = 10.0
 """Seconds for one call, unless told otherwise."""
 LIVE_TIMEOUT: Final = 60.0
 """Seconds for a start that waits until the market is LIVE."""
+
+MOVE_TIMEOUT: Final = 30.0
+"""Seconds for one market to move: the new host may have to wait for the exchange."""
+MOVES_TIMEOUT: Final = 300.0
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
@@ -92,6 +100,18 @@ class ControlClient:
     async def list_nodes(self) -> list[Node]:
         return list((await self._call(self._stub.ListNodes, ListNodesRequest())).nodes)
 
+    async def move_market(self, market: Market, node: str = "") -> MoveMarketReply:
+        """`node`: where to; empty: the cluster chooses."""
+        return await self._call(self._stub.MoveMarket, MoveMarketRequest(market=market, node=node), MOVE_TIMEOUT)
+
+    async def drain_node(self, node: str) -> list[Move]:
+        reply = await self._call(self._stub.DrainNode, DrainNodeRequest(node=node), MOVES_TIMEOUT)
+        return list(reply.moves)
+
+    async def rebalance(self, *, dry_run: bool = False) -> list[Move]:
+        reply = await self._call(self._stub.Rebalance, RebalanceRequest(dry_run=dry_run), MOVES_TIMEOUT)
+        return list(reply.moves)
+
     async def is_serving(self) -> bool:
         """Whether the node's health is SERVING."""
         reply = await self._call(self._health.Check, HealthCheckRequest())
@@ -116,7 +136,7 @@ class ControlClient:
         request: Req,
         timeout: float | None = None,  # noqa: ASYNC109 - sent along
     ) -> Rep:
-        with _failures(self._address):
+        with failures(self._address):
             reply: Rep = await on_asyncio(method.__call__, self._loop)(
                 request, timeout=self._timeout if timeout is None else timeout
             )
@@ -126,7 +146,7 @@ class ControlClient:
     async def _open(self, method: UnaryStreamMethod[Req, Rep], request: Req) -> AsyncIterator[Replies[Rep]]:
         stream = method.open()
         try:
-            with _failures(self._address), trio.fail_after(self._timeout):
+            with failures(self._address), trio.fail_after(self._timeout):
                 await on_asyncio(stream.__aenter__, self._loop)()
                 await on_asyncio(stream.send_message, self._loop)(request)
             yield Replies(stream, self._loop, self._address)
@@ -148,7 +168,7 @@ class Replies(Generic[Rep]):
         return self
 
     async def __anext__(self) -> Rep:
-        with _failures(self._address):
+        with failures(self._address):
             reply = await on_asyncio(self._stream.recv_message, self._loop)()
             if reply is not None:
                 return reply
@@ -175,7 +195,7 @@ async def connect(
         config = Configuration(ssl_target_name_override=credentials.server_name)
         channel = Channel(host, port, ssl=context, config=config)
         if credentials.token is not None:
-            listen(channel, SendRequest, partial(_show, credentials.token))
+            listen(channel, *show(credentials.token))
         try:
             yield ControlClient(channel, loop, f"{host}:{port}", timeout)
         except Exception as error:
@@ -186,12 +206,18 @@ async def connect(
         raise failure  # out here, so that the loop's nurseries do not wrap it in a group
 
 
-async def _show(token: str, request: SendRequest) -> None:
-    request.metadata["authorization"] = f"Bearer {token}"
+def show(token: str) -> tuple[type[SendRequest], Callable[[SendRequest], Coroutine[Any, Any, None]]]:
+    """What to listen for on a channel, so that each of its calls shows the token."""
+
+    async def add(request: SendRequest) -> None:
+        request.metadata["authorization"] = f"Bearer {token}"
+
+    return SendRequest, add
 
 
 @contextmanager
-def _failures(address: str) -> Iterator[None]:
+def failures(address: str) -> Iterator[None]:
+    """What goes wrong in a call of that node, as our errors."""
     try:
         yield
     except GRPCError as error:

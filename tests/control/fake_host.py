@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 
 import trio
 
 from level4.control.changes import Changes
-from level4.control.ports import ActiveMarket, BookView, NodeInfo
+from level4.control.ports import ActiveMarket, BookView, MoveInfo, NodeInfo
 from level4.control.requests import unknown
 from level4.model import FeedState, Instrument, MarketRequest, MarketType
 from level4.rpc.errors import NotFoundError
@@ -48,6 +48,22 @@ class FakeHost:
 
     def is_live(self, market_id: int) -> bool:
         return self.markets[market_id].state is FeedState.LIVE
+
+    async def refresh(self, market_ids: Collection[int] | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def move(self, market_id: int, node: str | None) -> ActiveMarket:
+        await trio.lowlevel.checkpoint()
+        self.put(replace(self.markets[market_id], node=node or "node2"))
+        return self.markets[market_id]
+
+    async def drain(self, node: str) -> Sequence[MoveInfo]:
+        ids = [one.request.id for one in self.markets.values() if one.node == node]
+        return [MoveInfo(market_id, node, (await self.move(market_id, "node2")).node or "") for market_id in ids]
+
+    async def rebalance(self, dry_run: bool) -> Sequence[MoveInfo]:
+        await trio.lowlevel.checkpoint()
+        return [] if dry_run else [MoveInfo(1, "node1", error="no other node has room")]
 
     async def start(self, request: MarketRequest, wait_live: bool) -> ActiveMarket:
         self.before_start(request)

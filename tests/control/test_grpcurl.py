@@ -27,9 +27,12 @@ async def test_list_and_describe() -> None:
         assert {"grpc.health.v1.Health", "level4.rpc.Control"} <= set(out.split())
         _, out, _ = await grpcurl.run("list", "level4.rpc.Control")
         assert [line.rpartition(".")[2] for line in out.split()] == [
+            "DrainNode",
             "IsMarketOnline",
             "ListActiveMarkets",
             "ListNodes",
+            "MoveMarket",
+            "Rebalance",
             "StartMarket",
             "StopMarket",
             "WatchBook",

@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proto": set(),
 }
 MAY_IMPORT["ops"] = set(MAY_IMPORT)
+MAY_IMPORT["stage"] = MAY_IMPORT["elsewhere"] = set(MAY_IMPORT)
 MAY_IMPORT["host"] = set(MAY_IMPORT)
 MAY_IMPORT["node"] = MAY_IMPORT["cli"] = {*MAY_IMPORT, "node", "cli"}
 MAY_IMPORT["__main__"] = {"cli"}

@@ -1,0 +1,112 @@
+"""Calls from node to node: one connection to each, kept, made with the first call.
+
+All of them live in one asyncio loop that `Peers.run` owns. A call passes on what is left of its caller's deadline, so
+that nobody works for a caller who is gone. Failures are `level4.rpc.errors`, as with the client of the control service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final, TypeVar
+
+import trio
+from google.protobuf.message import Message
+from grpclib.client import Channel, UnaryUnaryMethod
+from grpclib.config import Configuration
+from grpclib.events import listen
+
+from level4.proto.level4_grpc import PeerStub
+from level4.proto.level4_pb2 import (
+    ListMarketsRequest,
+    Market,
+    ReleaseReply,
+    ReleaseRequest,
+    StartMarketReply,
+    StartMarketRequest,
+    TakeRequest,
+    WatchBookReply,
+    WatchBookRequest,
+)
+from level4.rpc.bridge import on_asyncio, open_loop
+from level4.rpc.client import failures, show
+from level4.rpc.errors import NodeUnavailableError
+from level4.rpc.security import Credentials
+
+SECONDS: Final = 10.0
+"""Longest a call may take whose caller has no deadline."""
+ASK_SECONDS: Final = 2.0
+"""For a question that a living node answers from memory."""
+
+Req = TypeVar("Req", bound=Message)
+Rep = TypeVar("Rep", bound=Message)
+
+
+class Peers:
+    """Other nodes, by the `host:port` of their control service."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._channels: dict[str, Channel] = {}
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. Raises ConfigError when the credentials are not good."""
+        self._credentials.context()
+        async with open_loop() as self._loop:
+            try:
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                for channel in self._channels.values():
+                    channel.close()
+                self._channels.clear()
+                self._loop = None
+
+    async def host(self, address: str, market: Market, wait_live: bool, seconds: float = SECONDS) -> StartMarketReply:
+        request = StartMarketRequest(market=market, wait_live=wait_live)
+        stub = await self._stub(address)
+        return await self._call(address, stub.Host, request, seconds)
+
+    async def hosted(self, address: str) -> list[Market]:
+        stub = await self._stub(address)
+        return list((await self._call(address, stub.Hosted, ListMarketsRequest(), ASK_SECONDS)).markets)
+
+    async def book(self, address: str, market_id: int, depth: int) -> WatchBookReply:
+        request = WatchBookRequest(market=Market(id=market_id), depth=depth)
+        stub = await self._stub(address)
+        return await self._call(address, stub.Book, request, ASK_SECONDS)
+
+    async def take(self, address: str, market_id: int, source: str, seconds: float) -> StartMarketReply:
+        stub = await self._stub(address)
+        return await self._call(address, stub.Take, TakeRequest(market_id=market_id, source=source), seconds)
+
+    async def release(self, address: str, market_id: int, target: str, seconds: float) -> ReleaseReply:
+        stub = await self._stub(address)
+        return await self._call(address, stub.Release, ReleaseRequest(market_id=market_id, target=target), seconds)
+
+    async def _stub(self, address: str) -> PeerStub:
+        if self._loop is None:
+            raise NodeUnavailableError("this node is shutting down and asks no others; try again")
+        if address not in self._channels:
+            self._channels[address] = await on_asyncio(partial(self._channel, address), self._loop)()
+        return PeerStub(self._channels[address])
+
+    async def _channel(self, address: str) -> Channel:
+        """asyncio: a channel belongs to the loop it is made in."""
+        host, _, port = address.rpartition(":")
+        credentials = self._credentials
+        config = Configuration(ssl_target_name_override=credentials.server_name)
+        channel = Channel(host.strip("[]"), int(port), ssl=credentials.context(), config=config)
+        if credentials.token is not None:
+            listen(channel, *show(credentials.token))
+        return channel
+
+    async def _call(self, address: str, method: UnaryUnaryMethod[Req, Rep], request: Req, seconds: float) -> Rep:
+        loop = self._loop
+        if loop is None:
+            raise NodeUnavailableError("this node is shutting down and asks no others; try again")
+        left = trio.current_effective_deadline() - trio.current_time()
+        with failures(address):
+            reply: Rep = await on_asyncio(method.__call__, loop)(request, timeout=max(0.001, min(seconds, left)))
+        return reply
