@@ -38,8 +38,9 @@ _EXIT_CODES: Final[tuple[tuple[type[Level4Error], int], ...]] = (
 
 _COMMANDS: Final = {
     "node": "Run a node: feeds from exchanges, events to Kafka, the control service.",
-    "market": "Start, stop and list markets of a running node.",
+    "market": "Start, stop, move and list markets of a running node.",
     "nodes": "List the nodes of the cluster: markets, room, state.",
+    "rebalance": "Move markets until no node has more than its share.",
     "instruments": "List what an exchange trades, from its own list.",
     "watch": "Show the top of the book and the trades of markets, straight from their exchange.",
     "tail": "Read events from Kafka and check that none is missing.",

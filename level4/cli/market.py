@@ -1,4 +1,4 @@
-"""`level4 market …`: start, stop and list markets of a running node or cluster, one by one or from a file."""
+"""`level4 market …`: start, stop, move and list markets of a running node or cluster, one by one or from a file."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from level4.cli.calls import (
 )
 from level4.cli.direct import find, settings_for, source_options
 from level4.cli.market_names import Named, ambiguous, parse, pick
+from level4.cli.moves import show_moves
 from level4.cli.show import as_json, busy, table
 from level4.model import ConfigError
 from level4.ops.layers import read_file
@@ -38,7 +39,7 @@ _RACES = 5
 
 @click.group()
 def market() -> None:
-    """Start, stop and list markets of a running node.
+    """Start, stop, move and list markets of a running node.
 
     A market may be called kraken:BTC/USD (the unified symbol: binance:BTC/USDT:USDT), kraken:XBT/USD (the exchange's
     own symbol) or KRAKEN.SPOT:BTC-USD.
@@ -146,6 +147,42 @@ def online(name: str, address: Address | None, as_json_: bool) -> None:
         click.echo(f"{described(found)} is {'LIVE' if is_online else 'not LIVE'}")
     if not is_online:
         raise SystemExit(1)
+
+
+@market.command()
+@click.argument("name", metavar="ID|MARKET")
+@click.option("--to", "target", metavar="NODE", default="", help="Name of its next node. Default: the cluster chooses.")
+@node_option
+@json_option
+def move(name: str, target: str, address: Address | None, as_json_: bool) -> None:
+    """Move a market to another node without a break.
+
+    Exit code 3: no such market or node; 4: it is there already, or no other node has room.
+    """
+
+    async def ask(control: ControlClient) -> Market:
+        return (await control.move_market(await _active(control, name), target)).market
+
+    with busy(f"moving {name}"):
+        moved = call(address, ask)
+    if as_json_:
+        as_json(market_json(moved))
+    else:
+        click.echo(f"moved {described(moved)} to {moved.node}, {moved.state}")
+
+
+@market.command()
+@click.argument("name", metavar="NODE")
+@node_option
+@json_option
+def drain(name: str, address: Address | None, as_json_: bool) -> None:
+    """Move all markets of a node to others, as far as they have room. The node itself goes on.
+
+    Exit code 3: no such node; 4: a market could not be moved and goes on where it was.
+    """
+    with busy(f"draining {name}"):
+        moves = call(address, lambda control: control.drain_node(name))
+    show_moves(moves, as_json_, "moved")
 
 
 async def _active(control: ControlClient, text: str) -> Market:

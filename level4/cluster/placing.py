@@ -15,6 +15,7 @@ from nobody on another Kafka.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 from typing import Final, Literal
@@ -61,7 +62,7 @@ class Placing:
     # -- one market ---------------------------------------------------------------------------------------------
 
     def rooms(self, but_not: Collection[str] = ()) -> list[Room]:
-        """The nodes that may take markets now, with what they host."""
+        """The nodes that may take markets now, with what they host by the log: all nodes see the same."""
         ledger = self._ledger
         own = ledger.writer.node
         hosted: dict[str, int] = {}
@@ -75,14 +76,15 @@ class Placing:
                 continue
             if name == own:
                 if not self.closing and ledger.may_publish():
-                    rooms.append(Room(name, self._tenancy.active, self._tenancy.capacity))
+                    rooms.append(Room(name, hosted.get(name, 0), self._tenancy.capacity))
             elif ledger.silence(name) < DEAD_SECONDS:
                 rooms.append(Room(name, hosted.get(name, 0), record.capacity))
         return rooms
 
     def choose(self, but_not: Collection[str] = ()) -> str | None:
         """A node for one market; None: nobody has room."""
-        rooms = self.rooms(but_not)
+        own, active = self._ledger.writer.node, self._tenancy.active  # with what is being claimed now
+        rooms = [replace(room, active=active) if room.node == own else room for room in self.rooms(but_not)]
         return least_loaded(rooms) if self._policy == "least_loaded" else choose(rooms, self._random.random())
 
     # -- takeover -----------------------------------------------------------------------------------------------

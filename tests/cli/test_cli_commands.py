@@ -19,7 +19,7 @@ from level4.cli import main as cli
 
 @pytest.mark.parametrize(
     "command",
-    [*cli._COMMANDS, "market start", "market stop", "market list", "market online", "market apply"],
+    [*cli._COMMANDS, *(f"market {name}" for name in ("start", "stop", "list", "online", "apply", "move", "drain"))],
 )
 def test_every_command_has_help(plain: Commands, command: str) -> None:
     done = plain(*command.split(), "--help")

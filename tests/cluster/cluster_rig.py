@@ -29,16 +29,17 @@ class Cluster:
     stack: AsyncExitStack
     nodes: dict[str, Child] = field(default_factory=dict)
     clients: dict[str, ControlClient] = field(default_factory=dict)
-    _seed: str = ""
+    seed: str = ""
+    """Gossip address of the first node."""
 
     async def start(self, name: str, **env: str) -> ControlClient:
         """A node that finds the first one by a seed."""
         cluster = {"HOSTNAME": name, "LEVEL4_EGRESS_GROUP": name, "LEVEL4_SWIM_PROFILE": "local"}
-        if self._seed:
-            cluster["LEVEL4_SEEDS"] = self._seed
+        if self.seed:
+            cluster["LEVEL4_SEEDS"] = self.seed
         child = await self.stack.enter_async_context(self.rig.node([], **(cluster | env)))
         started = [line for line in log_of(child) if line["event"] == "node started"][-1]
-        self._seed = self._seed or str(started["gossip"])
+        self.seed = self.seed or str(started["gossip"])
         port = int(str(started["control"]).rpartition(":")[2])
         client = await self.stack.enter_async_context(connect("127.0.0.1", port))
         self.nodes[name], self.clients[name] = child, client

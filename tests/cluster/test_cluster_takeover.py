@@ -9,7 +9,12 @@ import pytest
 import trio
 from cluster_rig import accepted, cluster, hosts, live_on, market, started, terms, until_markets
 
-from level4.model import FeedState, Spread, Status
+from level4.client import Integrity
+from level4.model import FeedState, Position, Spread, Status
+from level4.model.events import RUNS_PER_TERM
+from level4.rpc.errors import DeadlineExceededError, NodeUnavailableError
+from level4.rpc.peers import Peers
+from level4.rpc.security import Credentials
 
 pytestmark = pytest.mark.broker
 
@@ -81,7 +86,49 @@ async def test_markets_of_a_node_that_ends_in_order_live_elsewhere_at_once(tmp_p
         began = trio.current_time()
         assert await it.nodes["a"].stop() == 0
         await it.rig.until(lambda events: live_on(events, "b") == {1, 2, 3, 4}, 15)
-        print(f"handed over in {trio.current_time() - began:.1f} s")
+        print(f"{len(placed.get('a', ()))} markets handed over in {trio.current_time() - began:.1f} s")
+        for n in placed.get("a", ()):
+            stream = [event for event in it.rig.events if isinstance(event, Spread) and event.market_id == n]
+            last = next(event for event in reversed(stream) if event.node == "a")
+            first = next(event for event in stream if event.node == "b")
+            assert first.follows == Position(last.epoch, last.seq)
+
+
+async def test_a_released_market_that_nobody_claims_goes_on_where_it_was(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        client = await it.start("a")
+        await started(client, market(1))
+        await it.rig.until(lambda events: live_on(events, "a") == {1})
+        (node,) = await client.list_nodes()
+        before = max(terms(it.rig.events, 1))
+        peers = Peers(Credentials())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(peers.run)
+            answer = await peers.release(node.address, 1, "nobody", 4)
+            nursery.cancel_scope.cancel()
+        assert answer.spread_epoch // RUNS_PER_TERM == before
+        await it.rig.until(lambda events: max(terms(events, 1)) > before and live_on(events, "a") == {1}, 15)
+        ended = [e for e in it.rig.events if isinstance(e, Spread) and e.epoch == answer.spread_epoch][-1]
+        assert ended.seq == answer.spread_seq
+
+
+@pytest.mark.slow
+async def test_a_market_whose_next_host_dies_while_it_moves_goes_on(tmp_path: Path) -> None:
+    async with cluster(tmp_path, rate=5) as it:
+        await it.start_all("a", "b")
+        client = it.clients["a"]
+        await started(client, market(1))
+        (one,) = await client.list_markets()
+        target = "b" if one.node == "a" else "a"
+        await it.rig.until(lambda events: live_on(events, one.node) == {1})
+        it.nodes[target].process.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises((NodeUnavailableError, DeadlineExceededError)), trio.fail_after(60):
+                await it.clients[one.node].move_market(one, target)
+        finally:
+            it.nodes[target].process.send_signal(signal.SIGCONT)
+        seen = len(it.rig.events)
+        await it.rig.until(lambda events: one.node in {e.node for e in events[seen:] if isinstance(e, Spread)})
 
 
 async def test_without_room_a_market_waits_until_there_is_some(tmp_path: Path) -> None:
@@ -93,3 +140,35 @@ async def test_without_room_a_market_waits_until_there_is_some(tmp_path: Path) -
         assert all("room" in one.reason for one in listed if not one.node)
         await it.start("d", MAX_DATA_FEEDS="2")
         await it.rig.until(lambda events: len(live_on(events, "d")) == 2)
+
+
+@pytest.mark.slow
+async def test_five_nodes_lose_two_one_after_the_other(tmp_path: Path) -> None:
+    """Nothing is lost and nothing is published twice, as a consumer sees it who follows epochs."""
+    async with cluster(tmp_path, rate=5) as it:
+        await it.start_all("a", "b", "c", "d", "e")
+        ids = set(range(1, 21))
+        await started(it.clients["a"], *(market(n) for n in ids))
+        await it.rig.until(lambda events: {e.market_id for e in accepted(events)} == ids, 40)
+        for victim in ("a", "c"):
+            survivor = next(name for name in it.nodes if name != victim)
+            lost = hosts(await it.clients[survivor].list_markets()).get(victim, set())
+            await it.rig.until(lambda events, victim=victim, lost=lost: live_on(events, victim) == lost, 30)
+            before = {n: max(terms(it.rig.events, n)) for n in ids}
+            await it.kill(victim)
+            killed = trio.current_time()
+            await it.rig.until(lambda events: set().union(*(live_on(events, name) for name in it.nodes)) == ids, 30)
+            taken = trio.current_time() - killed
+            print(f"takeover of {len(lost)} of {len(ids)} markets by {len(it.nodes)} nodes: {taken:.1f} s")
+            assert taken < 10
+            for n in ids:
+                after = [name for term, name in terms(it.rig.events, n).items() if term > before[n]]
+                assert len(after) == (n in lost), (n, after)
+        owners = hosts(await it.clients["b"].list_markets())
+        assert set().union(*owners.values()) == ids
+        assert sum(map(len, owners.values())) == len(ids)
+        integrity = Integrity()
+        for event in it.rig.events:
+            integrity.check_event(event)
+        assert sum(account.old_host for account in integrity.accounts.values()) == 0
+        assert sum(account.lost for account in integrity.accounts.values()) == 0
