@@ -120,8 +120,8 @@ class BinanceSpot(Scheme):
     limits = Limits(
         markets_per_connection=200,
         symbols_per_message=100,
-        messages_per_second=3.0,
-        connects=250,
+        messages_per_second=2.0,
+        connects=150,
         connects_seconds=300.0,
         silence_seconds=60.0,
         lifetime_seconds=24 * 3600.0,

@@ -67,7 +67,7 @@ class BybitV5(Scheme):
         markets_per_connection=100,
         symbols_per_message=1,
         messages_per_second=10.0,
-        connects=400,
+        connects=250,
         connects_seconds=300.0,
         silence_seconds=50.0,
         rest_weight_per_minute=600,

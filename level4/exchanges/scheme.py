@@ -30,8 +30,10 @@ class Limits:
     markets_per_connection: int = 50
     symbols_per_message: int = 50
     messages_per_second: float = 4.0
+    """Of one connection. As many at once, and from then on at that pace: up to twice as many in the first second."""
     connects: int = 60
-    """Connection attempts allowed in `connects_seconds`."""
+    """Connection attempts at once; they come back evenly over `connects_seconds`. A window of that length can see twice
+    as many: where the exchange counts by windows, this is half of what it allows."""
     connects_seconds: float = 300.0
     silence_seconds: float = 30.0
     """A connection with no frame at all for so long is dead."""
