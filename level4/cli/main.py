@@ -47,7 +47,7 @@ _COMMANDS: Final = {
     "demo": "Show the whole way on one machine: simulator, node, Kafka, consumer.",
     "record": "Record everything that passes over the connections of markets.",
     "replay": "Replay recordings and print the events they lead to.",
-    "simulate": "Play an exchange: WebSocket and REST on one port.",
+    "simulate": "Play every exchange: WebSocket and REST on one port.",
     "doctor": "Look for what keeps a node from doing its work.",
     "probe": "Ask a node whether it is well, for health checks of containers.",
     "config": "Show every setting, its value and where that came from.",

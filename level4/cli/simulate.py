@@ -1,4 +1,4 @@
-"""`level4 simulate`: a local exchange, from recordings or made up."""
+"""`level4 simulate`: the exchanges on this machine, from recordings or made up."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def simulate(
     trade_rate: float,
     seed: int,
 ) -> None:
-    """Play an exchange: WebSocket and REST on one port.
+    """Play every exchange that level4 knows, on one port: WebSocket and REST, spot and derivatives.
 
-    A node with LEVEL4_SIMULATOR=HOST:PORT sends every exchange connection here. Counts of what was served are at
-    http://HOST:PORT/_level4/stats.
+    A node with LEVEL4_SIMULATOR=HOST:PORT sends all its exchange connections here. Counts of what was served are at
+    http://HOST:PORT/_level4/stats. Limits are those of the real ones: who asks too often is refused.
     """
     logs.configure()
     simulator = Simulator(
