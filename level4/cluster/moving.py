@@ -92,6 +92,7 @@ class Moving:
                 with trio.CancelScope(shield=True):  # bounded: the source's flush, then a claim
                     step = target.released(await self._ask(source, market_id))
                     assert isinstance(step, Claim)
+                    self._check_still(entry)
                     won = await self._ledger.claim(request, instrument, step.released, term=term)
                     target.won(term)
                     self._stage.debut(market_id, step.released)
@@ -101,6 +102,13 @@ class Moving:
                 raise
         log.info("market moved here", market=str(request), source=source, term=term)
         return won
+
+    def _check_still(self, entry: Entry) -> None:
+        """Raises LostError when a claim would take the market away from somebody who came meanwhile."""
+        request = entry.record.market
+        present = self._ledger.known.market(request.id)
+        if present is None or (present.record.host, present.record.term) != (entry.record.host, entry.record.term):
+            raise LostError(request, present)
 
     async def _until_live(self, market_id: int, target: Target) -> object:
         while not self._stage.is_live(market_id):

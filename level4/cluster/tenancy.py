@@ -99,6 +99,9 @@ class Tenancy:
         try:
             instrument = await self._feeds.resolve(request)
             await self._gate.ensure_market(request.id)
+            entry = self.ledger.known.market(request.id)
+            if self._taken(entry) or _another(request, entry):  # meanwhile; a claim now would take it away again
+                raise LostError(request, entry)
             with trio.CancelScope(shield=True):  # bounded: an acknowledgement and a read-back, some seconds at most
                 won = await self.ledger.claim(request, instrument)
         finally:
@@ -282,6 +285,7 @@ class Tenancy:
     async def _take(self, entry: Entry) -> None:
         request = entry.record.market
         try:
+            self._check_orphan(request)
             with trio.CancelScope(shield=True):
                 await self.ledger.claim(request)
         except LostError as error:
@@ -293,6 +297,12 @@ class Tenancy:
         finally:
             self._claiming.discard(request.id)
         await self._settle(request.id)
+
+    def _check_orphan(self, request: MarketRequest) -> None:
+        """Raises LostError when a claim would take the market away from somebody, or start what is stopped."""
+        present = self.ledger.known.market(request.id)
+        if present is None or present.record.desired is not Desired.RUNNING or self._taken(present):
+            raise LostError(request, present)
 
     async def _unplace(self, entry: Entry) -> None:
         market_id = entry.record.market.id

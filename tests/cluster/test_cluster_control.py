@@ -50,19 +50,27 @@ async def test_of_two_nodes_asked_at_once_to_start_one_id_one_does(tmp_path: Pat
         await it.start_all("a", "b", MAX_DATA_FEEDS="200")
         await started(it.clients["a"], market(60))
         outcomes: dict[int, list[str]] = {}
+        stopped: set[int] = set()
 
         async def start(client: ControlClient, one: Market) -> None:
             try:
                 reply = await client.start_market(one)
-                outcomes.setdefault(one.id, []).append(reply.node.name)
+                outcomes[one.id].append(reply.node.name)
             except AlreadyExistsError:
-                outcomes.setdefault(one.id, []).append("")
+                outcomes[one.id].append("")
 
-        for n in range(1, 41):
+        for n in [*range(1, 51)] * 2:
+            outcomes[n] = []
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(start, it.clients["a"], market(n, "BTC"))
                 nursery.start_soon(start, it.clients["b"], market(n, "ETH" if n % 2 else "BTC"))
             assert sorted(map(bool, outcomes[n])) == [False, True], (n, outcomes[n])
+            if n == 50 and not stopped:
+                for m in range(1, 51):
+                    await it.clients["b" if m % 2 else "a"].stop_market(Market(id=m))
+                    stopped.add(m)
+                for client in it.clients.values():
+                    await until_markets(client, lambda markets: [one.id for one in markets] == [60])
         expected = {n: max(names) for n, names in outcomes.items()}
         for client in it.clients.values():  # what one node has read back the other reads a moment later
             await until_markets(client, lambda ms: {one.id: one.node for one in ms if one.id != 60} == expected)
