@@ -23,6 +23,8 @@ TURNS, MANY_TURNS = 100, 300
 AT_ONCE, LATE, HARMLESS, BLIND = "at once", "late", "harmless", "blind"
 BROKEN = {Kind.TRUNCATE, Kind.GARBAGE}
 MOVED = {Kind.DROP, Kind.REORDER, Kind.DELAY}
+ONLY_CHECKED = set(CHECKSUMS) - set(NUMBERS)
+"""A checksum of ten levels proves what is published, not what is deep in the book."""
 IGNORES_OLD = {name for name in NUMBERS if name.startswith(("binance.", "bybit.v5", "gemini.v3", "kraken_futures.v1"))}
 """A number at or below the last one is taken for old and left out: so is a doubled frame, and so is everything after
 an exchange has begun to count anew, as long as the connection lasts."""
@@ -40,7 +42,9 @@ def shown(protocol: str, kind: Kind) -> str:
         return AT_ONCE if protocol in NUMBERS and protocol not in IGNORES_OLD else HARMLESS
     if protocol == "bitstamp.v2.top":
         return HARMLESS  # every frame is the whole book, and older ones are left out
-    return AT_ONCE if protocol in NUMBERS or protocol in CHECKSUMS else BLIND
+    if protocol in ONLY_CHECKED:
+        return AT_ONCE if kind is Kind.DROP else LATE  # a late frame may lead back to what its checksum was made of
+    return AT_ONCE if protocol in NUMBERS else BLIND
 
 
 def certain(protocol: str, kind: Kind) -> bool:
@@ -49,8 +53,8 @@ def certain(protocol: str, kind: Kind) -> bool:
         return True
     if shown(protocol, kind) != AT_ONCE:
         return False
-    # numbers of Binance spot may overlap, and one checksum does not cover what is deep in the book
-    return kind is Kind.CORRUPT or (protocol in NUMBERS and protocol != "binance.spot")
+    # Binance tells of nothing, too, and nothing is lost with that
+    return kind is Kind.CORRUPT or (protocol in NUMBERS and not protocol.startswith("binance."))
 
 
 def judge(protocol: str, kind: Kind, outcome: Outcome) -> None:
@@ -58,7 +62,7 @@ def judge(protocol: str, kind: Kind, outcome: Outcome) -> None:
     where = f"{protocol} {kind} seed {outcome.seed}"
     assert outcome.struck, f"{where}: the fault found no frame"
     assert outcome.repaired, f"{where}: the book is not the exchange's in the end"
-    if told != BLIND:
+    if told != BLIND and not (protocol in ONLY_CHECKED and kind in MOVED):
         assert outcome.equal, f"{where}: the book did not come right by itself"
     if told in (AT_ONCE, HARMLESS):
         assert not outcome.wrong_records, f"{where}: {outcome.wrong_records[:3]}"

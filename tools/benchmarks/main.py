@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from kafka_bench import kafka
 from replay_bench import replay
+from soak_bench import soak
 from transport_bench import transport
 
 
@@ -21,6 +22,7 @@ def main() -> None:
 
 main.add_command(kafka)
 main.add_command(replay)
+main.add_command(soak)
 main.add_command(transport)
 
 if __name__ == "__main__":
