@@ -42,6 +42,9 @@ class HeldFeeds(Feeds):
         market = self.market(market_id)
         return market is not None and market.state is FeedState.LIVE
 
+    def heard(self, market_id: int, trade_id: str) -> bool:
+        return self.curtain.heard(market_id, trade_id)
+
     def debut(self, market_id: int, released: Released) -> None:
         market, heard = self.market(market_id), self.curtain.open(market_id)
         if market is not None:

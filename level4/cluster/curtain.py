@@ -33,6 +33,10 @@ class Curtain:
     def close(self, market_id: int) -> None:
         self._closed[market_id] = deque(maxlen=MOST_TRADES)
 
+    def heard(self, market_id: int, trade_id: str) -> bool:
+        """Whether that trade came while the curtain was closed."""
+        return any(told.trade_id == trade_id for told in reversed(self._closed.get(market_id, ())))
+
     def open(self, market_id: int) -> list[Trade]:
         """Let the market be heard from now on; returns the last trades that were not."""
         return list(self._closed.pop(market_id, ()))

@@ -26,6 +26,9 @@ from level4.placement import Answer, AskRelease, Claim, ClaimBack, Desired, Entr
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS: Final = 2.0
+HEAR_SECONDS: Final = 0.25
+"""How far behind the old host's connection ours may be. In a quiet market, whose last trade is long ago, it is a pause
+for nothing; the book is not older for it."""
 _TICK: Final = 0.05
 
 
@@ -36,6 +39,9 @@ class Stage(Feeds, Protocol):
         """Start the feed of a market, in a term that is not claimed yet, unheard. Raises as `start` does."""
 
     def is_live(self, market_id: int) -> bool: ...
+
+    def heard(self, market_id: int, trade_id: str) -> bool:
+        """Whether that trade has come to the silent feed."""
 
     def debut(self, market_id: int, released: Released) -> None:
         """Let it be heard."""
@@ -92,6 +98,7 @@ class Moving:
                 with trio.CancelScope(shield=True):  # bounded: the source's flush, then a claim
                     step = target.released(await self._ask(source, market_id))
                     assert isinstance(step, Claim)
+                    await self._hear(market_id, step.released.trade_id)
                     self._check_still(entry)
                     won = await self._ledger.claim(request, instrument, step.released, term=term)
                     target.won(term)
@@ -102,6 +109,13 @@ class Moving:
                 raise
         log.info("market moved here", market=str(request), source=source, term=term)
         return won
+
+    async def _hear(self, market_id: int, trade_id: str | None) -> None:
+        """Wait a moment for the old host's last trade, if that host was ahead: it shows where ours begin."""
+        if trade_id is not None:
+            with trio.move_on_after(HEAR_SECONDS):
+                while not self._stage.heard(market_id, trade_id):  # noqa: ASYNC110 - looked for, it does not call
+                    await trio.sleep(HEAR_SECONDS / 20)
 
     def _check_still(self, entry: Entry) -> None:
         """Raises LostError when a claim would take the market away from somebody who came meanwhile."""

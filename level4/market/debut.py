@@ -32,20 +32,10 @@ def debut(
         market._publisher.put(stream.mark(market.state, now_ns // 1000))
     if market.state is FeedState.LIVE and stream.last is not None:
         stream.last.follows = spread  # it is numbered and written only after this frame of control
-    trades.interrupted()
     rest, proven = _after(heard, trade_id)
-    trades._before = timesales
-    trades._last_id = None
-    if trade_id is not None:
-        trades.baseline(trade_id)
-        if trades._contiguous_ids:
-            trades.begin_overlap()  # those up to that one may still come: the old host was ahead of us
+    trades.resume(timesales, trade_id, proven=proven)
     for told in rest:
-        record, lost = trades.trade(
-            told.side, told.price, told.size, told.trade_id, told.exchange_us, told.received_us
-        )
-        if proven and told is rest[0] and not lost:
-            record.follows = timesales
+        record, _ = trades.trade(told.side, told.price, told.size, told.trade_id, told.exchange_us, told.received_us)
         market._publisher.put(record)
 
 

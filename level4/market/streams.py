@@ -163,6 +163,8 @@ class TradeStream:
         self._last_id: int | None = None
         self._before: Position | None = None
         """The end of the epoch before, while nothing of the present one was published."""
+        self._proven = False
+        """Whether it is known that nothing is missing before the next trade."""
         self._overlap: dict[str, None] | None = None
         """Ids of the last trades, while two connections may bring the same ones."""
 
@@ -192,6 +194,16 @@ class TradeStream:
         overlap[trade_id] = None
         return False
 
+    def resume(self, before: Position | None, trade_id: str | None, *, proven: bool) -> None:
+        """Go on, in a new epoch, where another host ended: its position and its last trade. `proven`: nothing is
+        missing between that and the next trade."""
+        self.interrupted()
+        self._before, self._proven = before, proven
+        self._last_id = None
+        if trade_id is not None and self._contiguous_ids:
+            self.baseline(trade_id)
+            self.begin_overlap()  # those up to that one may still come, if that host was ahead of us
+
     def interrupted(self) -> None:
         """Trades may have been missed from here on (connection lost)."""
         if self._seq:
@@ -209,7 +221,8 @@ class TradeStream:
         received_us: int,
     ) -> tuple[Trade, int]:
         """A trade's record (price and size already plain), and how many trades are known to be missing before it."""
-        lost, complete = 0, False
+        lost, complete = 0, self._proven
+        self._proven = False
         if self._contiguous_ids and trade_id is not None and trade_id.isdecimal():
             number, last = int(trade_id), self._last_id
             if last is not None:

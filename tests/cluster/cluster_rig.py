@@ -18,6 +18,7 @@ from level4.model.events import RUNS_PER_TERM
 from level4.proto.level4_pb2 import Market, Node
 from level4.rpc.client import ControlClient, connect
 from level4.rpc.errors import NodeUnavailableError
+from level4.rpc.security import Credentials
 from level4.simulator import Simulator
 
 
@@ -41,7 +42,8 @@ class Cluster:
         started = [line for line in log_of(child) if line["event"] == "node started"][-1]
         self.seed = self.seed or str(started["gossip"])
         port = int(str(started["control"]).rpartition(":")[2])
-        client = await self.stack.enter_async_context(connect("127.0.0.1", port))
+        credentials = Credentials(token=env.get("LEVEL4_TOKENS"))
+        client = await self.stack.enter_async_context(connect("127.0.0.1", port, credentials=credentials))
         self.nodes[name], self.clients[name] = child, client
         return client
 

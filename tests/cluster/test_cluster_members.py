@@ -52,6 +52,17 @@ async def test_of_two_nodes_of_one_name_the_younger_exits_and_names_the_other(tm
         assert it.nodes["b"].log.read_text().startswith(lines)
 
 
+async def test_a_node_that_was_killed_comes_back_under_its_name(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        await it.start_all("a", "b")
+        await started(it.clients["a"], market(1), market(2), market(3))
+        await it.kill("b")
+        client = await it.start("b")
+        await until_markets(client, lambda markets: [m.id for m in markets if m.state == "LIVE"] == [1, 2, 3])
+        for one in it.clients.values():
+            await until_nodes(one, lambda nodes: {n.name for n in nodes if n.state == "READY"} == {"a", "b"})
+
+
 async def test_a_node_on_another_kafka_gets_no_markets(tmp_path: Path) -> None:
     with EmbeddedBroker() as other:
         async with cluster(tmp_path) as it:
@@ -75,6 +86,19 @@ async def test_nodes_of_one_machine_meet_without_being_told(tmp_path: Path) -> N
         (one,) = await until_markets(it.clients["b"], lambda markets: len(markets) == 1)
         with pytest.raises(FailedPreconditionError, match="already"):
             await it.clients["b"].move_market(one, one.node)
+
+
+async def test_behind_tokens_and_keys_nodes_believe_each_other_and_no_stranger(tmp_path: Path) -> None:
+    secrets = {"LEVEL4_TOKENS": "a-token-of-this-test", "LEVEL4_CLUSTER_KEYS": "ab" * 32, "MAX_DATA_FEEDS": "1"}
+    async with cluster(tmp_path) as it:
+        await it.start_all("a", "b", **secrets)
+        await started(it.clients["a"], market(1), market(2))
+        listed = await until_markets(it.clients["b"], lambda markets: [m.state for m in markets] == ["LIVE", "LIVE"])
+        assert {one.node for one in listed} == {"a", "b"}
+        stranger = await it.start("c", LEVEL4_CLUSTER_KEYS="cd" * 32, KAFKA_ENDPOINTS="127.0.0.1:1")
+        await trio.sleep(2)  # what must not happen has no event to wait for
+        assert [node.name for node in await stranger.list_nodes()] == ["c"]
+        assert {node.name for node in await it.clients["a"].list_nodes()} == {"a", "b"}
 
 
 def test_meta_fits_and_strangers_are_read_as_nothing() -> None:

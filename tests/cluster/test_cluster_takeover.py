@@ -143,6 +143,25 @@ async def test_without_room_a_market_waits_until_there_is_some(tmp_path: Path) -
         await it.rig.until(lambda events: len(live_on(events, "d")) == 2)
 
 
+@pytest.mark.slow
+async def test_sigterm_hands_twenty_five_markets_over_within_eight_seconds(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as it:
+        client = await it.start("a")
+        await started(client, *(market(n) for n in range(1, 26)))
+        await it.start_all("b")
+        await it.rig.until(lambda events: len(live_on(events, "a")) == 25, 30)
+        began = trio.current_time()
+        assert await it.nodes["a"].stop() == 0
+        ended = trio.current_time() - began
+        await it.rig.until(lambda events: len(live_on(events, "b")) == 25, 20)
+        spreads = [event for event in it.rig.events if isinstance(event, Spread)]
+        firsts = {event.market_id: event for event in reversed(spreads) if event.node == "b"}
+        whole = sum(first.follows is not None for first in firsts.values())
+        print(f"ended after {ended:.1f} s, {whole} of 25 without a hole, all LIVE {trio.current_time() - began:.1f} s")
+        assert ended < 8
+        assert whole == 25
+
+
 def is_live_on(events: list[Event], node: str, markets: set[int]) -> bool:
     return live_on(events, node) == markets
 

@@ -54,7 +54,8 @@ class Secured:
 
 
 def clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("LEVEL4_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LEVEL4_")}
+    return kept | {"LEVEL4_GOSSIP_PORT": "0", "LEVEL4_MULTICAST": "false"}
 
 
 @asynccontextmanager
