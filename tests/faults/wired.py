@@ -128,12 +128,12 @@ async def wired(
         wire.gate = Gate(inner)
         port = await nursery.start(wire.gate.serve)
         book = addresses(port, inner) if addresses is not None else AddressBook(simulator=f"{host}:{port}")
-        async with Rest(seconds=3.0) as rest:
+        async with Rest(seconds=2.0) as rest:
             wire.feeds = Feeds(
                 FeedSettings(node="node1", addresses=book),
                 publisher=wire,
                 venue=venue,
-                transport=TRANSPORTS[transport](ssl_context, connect_seconds=2.0, close_seconds=0.2),
+                transport=TRANSPORTS[transport](ssl_context, connect_seconds=1.0, close_seconds=0.2),
                 rest=rest,
                 instruments=Instruments(rest, book),
                 random=Quick(),
