@@ -49,7 +49,9 @@ async def test_markets_of_a_killed_node_live_on_others_within_ten_seconds(tmp_pa
         assert [(e.member, e.node) for e in failed] == [(victim, others[0])]
 
 
-async def test_a_node_that_slept_gives_way_and_publishes_nothing_that_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asleep", [0.0, pytest.param(20.0, marks=pytest.mark.slow)])
+async def test_a_node_that_slept_gives_way_and_publishes_nothing_that_counts(tmp_path: Path, asleep: float) -> None:
+    """It sleeps until its markets live elsewhere, and for so many seconds at least."""
     async with cluster(tmp_path) as it:
         await it.start_all("a", "b", "c")
         await started(it.clients["a"], *(market(n) for n in range(1, 5)))
@@ -58,11 +60,13 @@ async def test_a_node_that_slept_gives_way_and_publishes_nothing_that_counts(tmp
         await it.rig.until(lambda events: live_on(events, sleeper) == placed[sleeper])
         process = it.nodes[sleeper].process
         process.send_signal(signal.SIGSTOP)
+        enough = trio.current_time() + asleep
         try:
             others = [name for name in it.nodes if name != sleeper]
             await it.rig.until(
                 lambda events: placed[sleeper] <= set().union(*(live_on(events, name) for name in others)), 20
             )
+            await trio.sleep_until(enough)
             seen = len(accepted(it.rig.events))
         finally:
             process.send_signal(signal.SIGCONT)
@@ -164,6 +168,23 @@ async def test_sigterm_hands_twenty_five_markets_over_within_eight_seconds(tmp_p
 
 def is_live_on(events: list[Event], node: str, markets: set[int]) -> bool:
     return live_on(events, node) == markets
+
+
+@pytest.mark.slow
+async def test_after_all_nodes_died_one_that_nobody_knew_takes_everything(tmp_path: Path) -> None:
+    """Gossip has never met the dead, so that they are silent for 30 s has to do."""
+    async with cluster(tmp_path) as it:
+        await it.start_all("a", "b")
+        await started(it.clients["a"], *(market(n) for n in range(1, 5)))
+        await it.rig.until(lambda events: {e.market_id for e in accepted(events)} == {1, 2, 3, 4})
+        await it.kill("a")
+        await it.kill("b")
+        it.seed = ""
+        await it.start("c")
+        began = trio.current_time()
+        await it.rig.until(lambda events: live_on(events, "c") == {1, 2, 3, 4}, 60)
+        print(f"taken after {trio.current_time() - began:.1f} s")
+        assert trio.current_time() - began > 25
 
 
 @pytest.mark.slow
