@@ -26,6 +26,9 @@ HOLD_SECONDS = 3.0
 Allowance = tuple[int, float]
 """So many in any window of so many seconds."""
 
+UNWANTED = {"refused", "halted", "stale"}
+"""Of a status, while nothing is wrong but the connections that were cut."""
+
 CONNECTIONS: dict[str, Allowance] = {
     "BINANCE": (300, 300.0),
     "BITFINEX": (20, 60.0),
@@ -121,8 +124,9 @@ class Crowd:
         for stats in self.feeds.connections():
             assert (stats.refused, stats.refusals, stats.bugs, dict(stats.errors)) == (0, 0, 0, {}), stats
         assert sum(stats.disconnects for stats in self.feeds.connections()) == disconnects
-        statuses = Counter(event.event for event in self.published.events if isinstance(event, Status))
-        assert not {"refused", "halted", "stale"} & set(statuses), statuses
+        statuses = [event for event in self.published.events if isinstance(event, Status)]
+        bad = [f"{each.market_id} {each.event}: {each.reason}" for each in statuses if each.event in UNWANTED]
+        assert bad == []
         count, seconds = CONNECTIONS.get(self.exchange, (10**6, 1.0))
         assert most_within(self.sockets.opened, seconds) <= count
         count, seconds = MESSAGES.get(self.exchange, (10**6, 1.0))
