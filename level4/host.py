@@ -339,7 +339,7 @@ class Host:
     async def hand_over(self, seconds: float) -> None:
         """Give this node's markets to others, as many as possible within so many seconds."""
         own = self._settings.hostname
-        if self.placing.choose({own}) is not None:
+        if self._tenancy.ledger.ready and self.placing.choose({own}) is not None:
             with trio.move_on_after(seconds):
                 await self.drain(own)
 

@@ -307,7 +307,8 @@ class Node:
             log.warning("events not delivered: Kafka did not acknowledge them in time", events=remainder)
         try:
             with trio.move_on_after(LEAVE_SECONDS):
-                if not self.ledger.namesake.lives.is_set():  # or its markets would be taken for free
+                double = self.ledger.namesake.lives.is_set() or self.members.conflicting.is_set()
+                if not double:  # or the other's markets would be taken for free
                     await self.ledger.leave()
         except UnavailableError as error:
             log.info("no last word in the ownership log", reason=str(error))

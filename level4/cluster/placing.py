@@ -58,6 +58,7 @@ class Placing:
         self._random = random
         self._since: dict[int, tuple[int, float]] = {}
         """By market: its record's offset and since when it is seen as an orphan."""
+        self._unplacing: set[int] = set()
 
     # -- one market ---------------------------------------------------------------------------------------------
 
@@ -111,11 +112,13 @@ class Placing:
         if not found:
             return
         rooms, own = self.rooms(), self._ledger.writer.node
+        first = own == min((room.node for room in rooms), default=own)
         lots = [lot(one, int((now - since[one.market_id][1]) / ROUND_SECONDS)) for one in found]
         for orphan, node in zip(found, spread_over(len(found), rooms, lots), strict=True):
             if node == own:
                 self._tenancy.take(orphan.entry)
-            elif node is None and orphan.host is not None and min(r.node for r in rooms or [Room(own, 0, 0)]) == own:
+            elif node is None and orphan.host is not None and first and orphan.market_id not in self._unplacing:
+                self._unplacing.add(orphan.market_id)
                 nursery.start_soon(self._unplace, orphan)
 
     async def _unplace(self, orphan: Orphan) -> None:
@@ -125,6 +128,8 @@ class Placing:
             await self._ledger.unplace(orphan.market_id, reason)
         except UnavailableError as error:
             log.warning("market without room", market_id=orphan.market_id, reason=str(error))
+        finally:
+            self._unplacing.discard(orphan.market_id)
 
 
 def lot(orphan: Orphan, round_number: int) -> float:
