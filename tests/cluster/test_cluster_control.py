@@ -9,7 +9,7 @@ import trio
 from cluster_rig import accepted, cluster, hosts, live_on, market, started, terms, until_markets, until_nodes
 
 from level4.client import Integrity
-from level4.model import Event, FeedState, Spread, Trade
+from level4.model import Event, FeedState, Position, Spread, Trade
 from level4.proto.level4_pb2 import Market
 from level4.rpc.client import ControlClient
 from level4.rpc.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
@@ -95,8 +95,7 @@ async def test_a_market_moves_without_a_hole(tmp_path: Path) -> None:
         first = next(e for e in spreads if e.node == target)
         last = [e for e in spreads if e.node == source][-1]
         assert first.state is FeedState.LIVE
-        assert first.follows is not None
-        assert (first.follows.epoch, first.follows.seq) == (last.epoch, last.seq)
+        assert first.follows == Position(last.epoch, last.seq)
         assert set(terms(it.rig.events, 1).values()) == {source, target}
         trades = [e for e in it.rig.events if isinstance(e, Trade)]
         ids = [int(e.trade_id or 0) for e in trades]
