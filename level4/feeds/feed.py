@@ -123,7 +123,7 @@ class Feed:
         self._wishes = Wishes()
         self._restarts = Backoff(random)
         self._fetches = Backoff(random, base=0.5)
-        self._fetching = self._probing = False
+        self._fetching = self._probing = self._queued = False
         self._refusal: Refusal | None = None
         """While the address of snapshots refuses us."""
         self._log = log.bind(market=str(request))
@@ -175,13 +175,15 @@ class Feed:
     async def _supervise(self) -> None:
         """Timers and wishes, for ever; raises what is a bug."""
         wishes = self._wishes
-        self._fetching = self._probing = False
+        self._fetching = self._probing = self._queued = False
         async with trio.open_nursery() as nursery:
             while True:
                 wishes.woken = trio.Event()
                 if wishes.failure is not None:
                     raise wishes.failure
                 now = trio.current_time()
+                if self._queued:
+                    self.market.snapshot_waits(now)
                 if now >= self.market.next_tick():
                     self.market.tick(self._wall(), now)
                 self._act(nursery)
@@ -256,13 +258,24 @@ class Feed:
         await subscription.ready.wait()
         with trio.move_on_after(_ACK_SECONDS):
             await subscription.confirmed.wait()
-        generation = subscription.generation
+        generation = -1
+
+        def granted() -> None:
+            nonlocal generation
+            generation = subscription.generation if subscription.ready.is_set() else -1
+            self._queued = False
+
+        self._queued = True
         scheme = connection.scheme_type
-        body = await self._rest.get(
-            self._addresses.rest(scheme) + connection.snapshot_path(subscription),
-            weight=scheme.limits.snapshot_weight,
-            weight_per_minute=scheme.limits.rest_weight_per_minute,
-        )
+        try:
+            body = await self._rest.get(
+                self._addresses.rest(scheme) + connection.snapshot_path(subscription),
+                weight=scheme.limits.snapshot_weight,
+                weight_per_minute=scheme.limits.rest_weight_per_minute,
+                granted=granted,
+            )
+        finally:
+            self._queued = False
         return body if generation == subscription.generation else None
 
     async def _probe(self) -> None:

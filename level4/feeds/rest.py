@@ -105,10 +105,13 @@ class Rest:
         for budget in self._budgets.values():
             budget.share(nodes)
 
-    async def get(self, url: str, *, weight: int, weight_per_minute: int) -> bytes:
+    async def get(
+        self, url: str, *, weight: int, weight_per_minute: int, granted: Callable[[], None] = lambda: None
+    ) -> bytes:
         """The body of a 200 answer.
 
-        Waits for the host's budget first (no deadline: the budget is an order). Then the whole request has `seconds`.
+        Waits for the host's budget first (no deadline: the budget is an order); `granted` is told when that is over.
+        Then the whole request has `seconds`.
         Raises RestUnavailableError, RateLimitedError or RestRefusedError.
         """
         host = _host(url)
@@ -118,6 +121,7 @@ class Rest:
             self._slots[host] = trio.CapacityLimiter(self._per_host)
         async with self._slots[host]:
             await budget.take(weight)
+            granted()
             self.stats.requests += 1
             try:
                 with trio.fail_after(self._seconds):

@@ -250,6 +250,10 @@ class Market(Telling):
             shown = "REST shows another book" if doubt is Doubt.REFUTED else "a new subscription brought no book"
             self._resync.abandon(self._doubted(shown, now_ns, now), now)
 
+    def snapshot_waits(self, now: float) -> None:
+        """The snapshot that was asked for has to wait for the exchange's allowance."""
+        self._resync.postpone(now)
+
     def halt(self, reason: str, now_ns: int, now: float) -> None:
         """The exchange refuses or is in maintenance. `connected` ends it."""
         if self.state not in (_S.HALTED, _S.STOPPED):

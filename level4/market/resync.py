@@ -42,6 +42,11 @@ class Resync:
         if self._sync.rest:
             self._commands.fetch_snapshot()
 
+    def postpone(self, now: float) -> None:
+        """What was asked for waits for the exchange's allowance: that is no failure of the attempt."""
+        if self._awaited:
+            self._await(now)
+
     def waiting_for_connection(self, now: float) -> None:
         self._forget(now)
         self._abandoned = False

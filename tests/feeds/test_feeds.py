@@ -173,6 +173,21 @@ async def test_the_snapshot_is_fetched_after_the_subscription(autojump_clock: Mo
         assert r.published.spreads(2)[-1].bid_price == "10.7"
 
 
+async def test_waiting_for_the_rest_allowance_is_no_failed_repair(autojump_clock: MockClock) -> None:
+    depths = Depths()
+    scarce = Limits(rest_weight_per_minute=1, snapshot_weight=1)
+    async with rig(scheme_with(FakeRestScheme, limits=scarce), answer=depths) as r:
+        await r.start(1, 2, 3)
+        for _ in range(240):
+            for symbol in ("AAA-USD", "BBB-USD", "CCC-USD"):
+                r.transport.sockets[0].give(numbered(symbol, "10", 100, 101))
+            await trio.sleep(1)
+        assert [r.state(market) for market in (1, 2, 3)] == ["LIVE"] * 3
+        assert "resync" not in [status for market in (1, 2, 3) for status in r.published.statuses(market)]
+        assert len(depths.asked) == 3, "each snapshot was asked for once"
+        assert len(r.transport.sockets) == 1
+
+
 async def test_a_failed_snapshot_is_asked_for_again(autojump_clock: MockClock) -> None:
     depths = Depths()
     depths.failures = [
