@@ -17,6 +17,9 @@ from level4.book import OrderBook, Sync, Verdict
 from level4.market.stats import Cause
 from level4.model import Level, RawTime, Row, RowChange
 
+MAX_OLD: Final = 50
+"""Updates in a row that a book may be said to contain already. A repeated or late message is one; an exchange that
+starts its numbers anew makes all of them so."""
 MAX_KEPT: Final = 20_000
 """Updates kept while a REST snapshot is awaited. More: the snapshot is not coming, and a new one is needed anyway."""
 
@@ -41,6 +44,8 @@ class KeptBook:
         self._at: int | None = None
         """Sequence number of the last update applied."""
         self._joining = False
+        self._olds = 0
+        """Updates left out in a row because the book is said to contain them."""
         """Whether the next update is the first one after a snapshot."""
         self._depth: int | None = None
         self._kept: list[_Delta] = []
@@ -65,7 +70,7 @@ class KeptBook:
         self._book_time = exchange_time
         self._depth = depth
         self._book.load(bids, asks)
-        self._whole, self._at, self._joining = True, last, True
+        self._whole, self._at, self._joining, self._olds = True, last, True, 0
         kept, self._kept = self._kept, []
         for i, (more_bids, more_asks, first, newest, previous, time) in enumerate(kept):
             self.delta(more_bids, more_asks, first, newest, previous, None, time)
@@ -88,9 +93,8 @@ class KeptBook:
         if not self._touched:
             self._touched = True
             self._frame.append(self)
-        if self._evidence is NOTHING:
-            self._evidence = UPDATE
         if not self._whole:
+            self._heard()
             if self._sync.rest:
                 self._keep((bids, asks, first, last, previous, exchange_time))
             return
@@ -105,9 +109,13 @@ class KeptBook:
                     self._break(f"expected an update that follows {self._at}, got {numbers}", Cause.SEQUENCE)
                     if self._sync.rest:
                         self._keep((bids, asks, first, last, previous, exchange_time))
+                elif not self._joining:
+                    self._left_out()
                 return
             self._at = last
             self._joining = False
+            self._olds = 0
+        self._heard()
         self._book_time = exchange_time
         book = self._book
         book.apply(bids, asks)
@@ -115,6 +123,18 @@ class KeptBook:
             book.trim(self._depth)
         if checksum is not None and not book.verify(checksum):
             self._break(f"expected the book's checksum {checksum}, ours differs", Cause.CHECKSUM)
+
+    def _heard(self) -> None:
+        if self._evidence is NOTHING:
+            self._evidence = UPDATE
+
+    def _left_out(self) -> None:
+        """An update that the book is said to contain already: no evidence that the book is right. Many in a row mean
+        that the exchange began its numbers anew, and that a changing market is taken for one that stands still."""
+        self._olds += 1
+        if self._olds >= MAX_OLD:
+            reason = f"expected numbers above {self._at}, {self._olds} updates in a row were older: begun anew"
+            self._break(reason, Cause.SEQUENCE)
 
     def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None:
         self._touch()

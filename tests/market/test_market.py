@@ -358,3 +358,21 @@ def test_bad_frames_while_a_retry_is_due_do_not_put_it_off() -> None:
         stage.market.gap("bad frame", stage.now_ns, stage.now)
         stage.pass_time(1)
         assert len(stage.wishes) >= min(3, 1 + second // 4)
+
+
+def test_numbers_that_begin_anew_are_a_gap_and_no_evidence() -> None:
+    stage = Stage(BINANCE)
+    stage.begin()
+    stage.snapshot("10x1", "11x1", 1000)
+    stage.delta("10x2", "", 1001, 1001)
+    for number in range(1, 60):
+        stage.delta(f"9x{number}", "", number, number)
+    assert stage.told()[2:] == ["1.3 GAP state -x- -x-"]
+    assert stage.wishes == ["fetch", "fetch"]
+    stage.snapshot("9x59", "11x1", 59)
+    stage.delta("9.5x1", "", 60, 60)
+    assert stage.told()[3:] == ["2.1 LIVE state 9x59 11x1", "2.2 LIVE bid 9.5x1 11x1"]
+    for number in range(61, 261):
+        stage.delta("9.5x1", "", 60, 60)
+        stage.delta("9.5x3", "", number, number)
+    assert stage.state is FeedState.LIVE, "a repeated message now and then is none"
