@@ -24,7 +24,7 @@ from level4.exchanges import PROTOCOLS
 from level4.model import ConfigError, Event, Numbering
 from level4.recording import RecordedConnection, RecordedEvent, Recording, Replay
 
-MIN_FRAMES = 100
+MIN_FRAMES = 1
 PACKAGES = ["msgspec", "orjson"]
 
 
@@ -104,7 +104,7 @@ def measure(path: Path, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def find(folder: Path) -> list[Path]:
-    """The recordings in the folder whose protocol is known and that are long enough to time."""
+    """The recordings in the folder whose protocol is known and that have frames."""
     found = []
     for path in sorted(folder.rglob("*.jsonl.gz")):
         if path.name.endswith(".expected.jsonl.gz"):
