@@ -113,6 +113,18 @@ class Probe(ControlBase):
     async def WatchMarkets(self, request: pb.WatchMarketsRequest) -> AsyncIterator[pb.WatchMarketsReply]:  # noqa: N802
         yield pb.WatchMarketsReply()
 
+    @rpc
+    async def MoveMarket(self, request: pb.MoveMarketRequest) -> pb.MoveMarketReply:  # noqa: N802
+        return pb.MoveMarketReply()
+
+    @rpc
+    async def DrainNode(self, request: pb.DrainNodeRequest) -> pb.MovesReply:  # noqa: N802
+        return pb.MovesReply()
+
+    @rpc
+    async def Rebalance(self, request: pb.RebalanceRequest) -> pb.MovesReply:  # noqa: N802
+        return pb.MovesReply()
+
 
 class Running:
     """A served probe. `stop()` begins the drain."""
