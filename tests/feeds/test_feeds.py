@@ -178,9 +178,9 @@ async def test_waiting_for_the_rest_allowance_is_no_failed_repair(autojump_clock
     scarce = Limits(rest_weight_per_minute=1, snapshot_weight=1)
     async with rig(scheme_with(FakeRestScheme, limits=scarce), answer=depths) as r:
         await r.start(1, 2, 3)
-        for _ in range(240):
+        for second in range(240):
             for symbol in ("AAA-USD", "BBB-USD", "CCC-USD"):
-                r.transport.sockets[0].give(numbered(symbol, "10", 100, 101))
+                r.transport.sockets[0].give(numbered(symbol, "10", 100 + second, 101 + second))
             await trio.sleep(1)
         assert [r.state(market) for market in (1, 2, 3)] == ["LIVE"] * 3
         assert "resync" not in [status for market in (1, 2, 3) for status in r.published.statuses(market)]
