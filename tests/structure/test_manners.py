@@ -72,7 +72,7 @@ def test_what_is_shipped_beside_the_package_names_no_machine() -> None:
         ("", "no module docstring"),
         ('"""Theory."""\n' + "x = 1\n" * MOST_LINES, "401 lines, more than 400"),
         ('"""Theory."""\nprint("x")', "line 2: print"),
-        ('"""Theory."""\nPATH = "/work/main"', "line 2: a path"),
+        ('"""Theory."""\nPATH = "/home/somebody/main"', "line 2: a path"),
         ('"""Theory, see /tmp/notes."""', "line 1: a path"),
         ('"""Theory."""\nx = "/home"', "line 2: a path"),
     ],
