@@ -10,9 +10,8 @@ import trio
 
 from level4.exchanges.scheme import Channel
 from level4.feeds.stats import FeedStats
-from level4.market import Market, Shadow
-from level4.model import Level, MarketSink, Notice, RawTime, Row, RowChange
-from level4.model.events import TakerSide
+from level4.market import Dropping, Market, Shadow
+from level4.model import Level, MarketSink, Notice, RawTime
 
 
 @dataclass(eq=False, slots=True)
@@ -62,41 +61,6 @@ class Subscription:
             method(*args, **keywords)
         except Exception as error:
             self.failed(error)
-
-
-class Dropping:
-    """A sink for what belongs to no market of ours: it has been counted."""
-
-    def snapshot(
-        self,
-        bids: list[Level],
-        asks: list[Level],
-        last: int | None = None,
-        checksum: int | None = None,
-        exchange_time: RawTime = None,
-        depth: int | None = None,
-    ) -> None: ...
-
-    def delta(
-        self,
-        bids: list[Level],
-        asks: list[Level],
-        first: int | None = None,
-        last: int | None = None,
-        previous: int | None = None,
-        checksum: int | None = None,
-        exchange_time: RawTime = None,
-    ) -> None: ...
-
-    def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None: ...
-
-    def trade(
-        self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
-    ) -> None: ...
-
-    def last_trade(self, trade_id: str) -> None: ...
-
-    def heartbeat(self) -> None: ...
 
 
 _DROPPING = Dropping()

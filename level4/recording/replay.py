@@ -13,19 +13,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from level4.exchanges import PROTOCOLS, Scheme
-from level4.market import Market, Succession, named
+from level4.market import Dropping, Market, Succession, named
 from level4.model import (
     ConfigError,
     Event,
     Instrument,
-    Level,
     MarketSink,
     Notice,
     Numbering,
-    RawTime,
-    Row,
-    RowChange,
-    TakerSide,
 )
 from level4.recording.format import RecordedEvent, Recording
 
@@ -157,7 +152,7 @@ class RecordedConnection(dict[str, MarketSink]):
 
     def __missing__(self, native_symbol: str) -> MarketSink:
         if self._replay.symbols and native_symbol not in self._replay.symbols:
-            sink: MarketSink = _Unwanted()
+            sink: MarketSink = Dropping()
         else:
             sink = self._markets[native_symbol] = self._market(native_symbol)
         self[native_symbol] = sink
@@ -224,38 +219,3 @@ class _Unanswered:
     def reconnect(self, reason: str) -> None: ...
 
     def probe(self) -> None: ...
-
-
-class _Unwanted:
-    """A market that was not asked for."""
-
-    def snapshot(
-        self,
-        bids: list[Level],
-        asks: list[Level],
-        last: int | None = None,
-        checksum: int | None = None,
-        exchange_time: RawTime = None,
-        depth: int | None = None,
-    ) -> None: ...
-
-    def delta(
-        self,
-        bids: list[Level],
-        asks: list[Level],
-        first: int | None = None,
-        last: int | None = None,
-        previous: int | None = None,
-        checksum: int | None = None,
-        exchange_time: RawTime = None,
-    ) -> None: ...
-
-    def rows(self, change: RowChange, bids: list[Row], asks: list[Row], exchange_time: RawTime = None) -> None: ...
-
-    def trade(
-        self, side: TakerSide | None, price: str, size: str, trade_id: str | None, exchange_time: RawTime = None
-    ) -> None: ...
-
-    def last_trade(self, trade_id: str) -> None: ...
-
-    def heartbeat(self) -> None: ...
