@@ -15,7 +15,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,9 @@ KNOWN_WARNINGS: dict[str, type[Warning]] = {
 """What other people's code warns of; any other warning fails the test."""
 NEEDS = ("recordings", "broker", "apache_kafka", "containers", "foreign", "slow")
 """Markers that say what a test needs."""
+Report = Callable[[str], None]
+FIGURE = "figure"
+"""The name under which a test's figures come with its report."""
 _FIXTURES_NEED = {"recordings": "recordings"}
 """Fixture → the marker that whoever uses it gets."""
 
@@ -86,6 +89,12 @@ def recordings() -> Path:
     return folder
 
 
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Report:
+    """Take a line of figures, shown at the end of the run, whichever process the test ran in."""
+    return lambda line: record_property(FIGURE, line)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow suites too")
 
@@ -123,6 +132,7 @@ class Suites:
         self._needs: dict[str, list[str]] = {}
         """Test → markers of what it needs."""
         self._hidden: list[str] = []
+        self._figures: list[str] = []
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -137,6 +147,9 @@ class Suites:
             self._counts[suite_of(report.nodeid)]["failed"] += 1
         elif report.when == "call":
             self._counts[suite_of(report.nodeid)]["passed"] += 1
+        if report.when == "teardown":
+            name = report.nodeid.partition("::")[2]
+            self._figures += [f"{name}: {value}" for key, value in report.user_properties if key == FIGURE]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
@@ -159,6 +172,10 @@ class Suites:
         return (yield)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._figures:
+            terminalreporter.section("figures")
+        for line in self._figures:
+            terminalreporter.line(line)
         terminalreporter.section("suites")
         for suite in sorted(self._counts):
             counts = self._counts[suite]

@@ -1,34 +1,33 @@
-"""The marker of tests that need a real Apache Kafka, and the figures of the outages in the closing lines of the run."""
+"""Which brokers the tests ran against, in the closing lines of the run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Generator
 
 import pytest
 
-Report = Callable[[str], None]
-_FIGURES: list[str] = []
+BROKERS = "brokers"
+"""The name under which the brokers that a test used come with its report."""
+_USED: Counter[str] = Counter()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "apache_kafka: starts a real Apache Kafka by tools/kafka (Java, Maven)")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    from kafka_brokers import USED  # late: kafka-python warns on import, and not before pytest passes it over
+
+    report = yield
+    report.user_properties += [(BROKERS, name) for name in USED.elements()]
+    USED.clear()
+    return report
 
 
-@pytest.fixture
-def report(request: pytest.FixtureRequest) -> Report:
-    """Take a line of figures, shown at the end of the run."""
-
-    def take(line: str) -> None:
-        _FIGURES.append(f"{request.node.name}: {line}")
-
-    return take
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        _USED.update(str(name) for key, name in report.user_properties if key == BROKERS)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from kafka_brokers import USED
-
-    if USED:
-        terminalreporter.section("kafka")
-        terminalreporter.line("tests against " + ", ".join(f"{name}: {count}" for name, count in USED.items()))
-        for line in _FIGURES:
-            terminalreporter.line(line)
+    if _USED:
+        terminalreporter.section("brokers")
+        terminalreporter.line("tests against " + ", ".join(f"{name}: {count}" for name, count in _USED.items()))

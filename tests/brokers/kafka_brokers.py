@@ -18,7 +18,7 @@ from level4.model import UnavailableError
 from level4.publish.embedded import BrokerProcess, EmbeddedBroker
 
 USED: Counter[str] = Counter()
-"""How many tests ran against which broker: for the closing lines of the run."""
+"""Brokers that the running test was given: for the closing lines of the run."""
 
 TOOL = Path(__file__).parents[2] / "tools" / "kafka"
 

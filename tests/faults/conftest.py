@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tally import TABLE
+from tally import CELL, Table
 
 from level4.simulator import bitfinex, bitflyer
 
@@ -14,8 +14,18 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bitflyer, "SNAPSHOT_SECONDS", 0.2)
 
 
+_TABLE = Table()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        for name, value in report.user_properties:
+            if name == CELL:
+                _TABLE.add(str(value))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TABLE.cells:
+    if _TABLE.cells:
         terminalreporter.section("frame faults")
-        for line in TABLE.lines():
+        for line in _TABLE.lines():
             terminalreporter.line(line)

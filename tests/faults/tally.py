@@ -1,8 +1,13 @@
-"""What all runs of the matrix came to: protocol × fault."""
+"""What all runs of the matrix came to: protocol × fault.
+
+A run comes as a line of JSON with the report of its test, so that it may have run in another process.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from matrix import Outcome
 from strikes import Kind
@@ -19,12 +24,22 @@ _LEGEND = (
 )
 
 
+CELL = "frame fault"
+"""The name under which a run comes with the report of its test."""
+
+
+def cell(protocol: str, kind: Kind, shown: str, outcome: Outcome) -> str:
+    return json.dumps((protocol, kind, shown, asdict(outcome)))
+
+
 class Table:
     def __init__(self) -> None:
-        self.cells: dict[tuple[str, Kind], tuple[str, list[Outcome]]] = {}
+        self.cells: dict[tuple[str, str], tuple[str, list[Outcome]]] = {}
 
-    def add(self, protocol: str, kind: Kind, shown: str, outcome: Outcome) -> None:
-        self.cells.setdefault((protocol, kind), (shown, []))[1].append(outcome)
+    def add(self, text: str) -> None:
+        """Take a run, as `cell` wrote it."""
+        protocol, kind, shown, outcome = json.loads(text)
+        self.cells.setdefault((protocol, kind), (shown, []))[1].append(Outcome(**outcome))
 
     def lines(self) -> Iterator[str]:
         yield from _LEGEND
@@ -43,5 +58,3 @@ class Table:
         wrong = sum(bool(each.wrong_records) for each in told)
         yield f"{runs} runs; of {len(told)} whose protocol shows the fault at once, {wrong} published anything wrong"
 
-
-TABLE = Table()

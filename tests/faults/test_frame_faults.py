@@ -7,13 +7,14 @@ own book.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from matrix import LEFT_OUT, PROTOCOLS_RUN, Outcome, run
 from recorded_exchange import RECORDED
 from strikes import CHECKSUMS, NUMBERS, Kind, kinds
-from tally import TABLE
+from tally import CELL, cell
 
 from level4.exchanges import PROTOCOLS
 
@@ -73,13 +74,18 @@ def judge(protocol: str, kind: Kind, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS_RUN)
-def test_frame_faults(protocol: str, request: pytest.FixtureRequest, hurried: None) -> None:
+def test_frame_faults(
+    protocol: str,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    hurried: None,
+) -> None:
     slow = request.config.getoption("--slow")
     recordings: Path | None = request.getfixturevalue("recordings") if protocol in RECORDED else None
     for kind in kinds(protocol):
         for seed in range(MANY_SEEDS if slow else SEEDS):
             outcome = run(protocol, kind, seed, MANY_TURNS if slow else TURNS, recordings)
-            TABLE.add(protocol, kind, shown(protocol, kind), outcome)
+            record_property(CELL, cell(protocol, kind, shown(protocol, kind), outcome))
             judge(protocol, kind, outcome)
 
 

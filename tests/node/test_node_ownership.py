@@ -6,7 +6,7 @@ import json
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -86,11 +86,13 @@ async def started(client: ControlClient, *markets: Market) -> list[float]:
     return taken
 
 
-async def test_what_was_started_is_there_again_after_kill_9_without_any_settings(tmp_path: Path) -> None:
+async def test_what_was_started_is_there_again_after_kill_9_without_any_settings(
+    tmp_path: Path, report: Callable[[str], None]
+) -> None:
     async with rig(Simulator(rate=50), tmp_path) as it, it.reading():
         async with it.node([]) as node, control(it) as client:
             taken = await started(client, *(market(n) for n in range(1, 11)), market(20, "ETH"))
-            print(f"StartMarket: median {statistics.median(taken[1:]):.0f} ms")
+            report(f"StartMarket: median {statistics.median(taken[1:]):.0f} ms")
             with pytest.raises(AlreadyExistsError, match=r"17|BTC/USD"):
                 await client.start_market(market(1))
             await client.stop_market(Market(id=10))

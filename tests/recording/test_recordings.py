@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def recordings_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_replay_leads_to_the_expected_events(recordings: Path, folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_leads_to_the_expected_events(recordings: Path, folder: str, report: Callable[[str], None]) -> None:
     ours: Leads = replayed(Replay(spread_trigger="size").run(recordings_in(recordings / folder)))
     files = {file for file, _ in ours}
     compared = differences = 0
@@ -61,8 +62,7 @@ def test_replay_leads_to_the_expected_events(recordings: Path, folder: str, caps
             differences += sum(a != b for a, b in zip(mine.pairs, lead.pairs, strict=False))
             differences += sum(a != b for a, b in zip(mine.trades, lead.trades, strict=False))
             differences += abs(len(mine.pairs) - len(lead.pairs)) + abs(len(mine.trades) - len(lead.trades))
-    with capsys.disabled():
-        print(f"\n{folder}: {len(symbols)} symbols, {compared} events compared, {differences} differences")
+    report(f"{len(symbols)} symbols, {compared} events compared, {differences} differences")
     assert compared
     assert differences == 0
 
