@@ -91,8 +91,8 @@ async def until_markets(
     raise AssertionError(f"not within {seconds:g} s: {found}")
 
 
-def market(market_id: int, base: str = "BTC") -> Market:
-    return Market(id=market_id, exchange_name="KRAKEN", type="SPOT", base_symbol=base, quote_symbol="USD")
+def market(market_id: int, base: str = "BTC", exchange: str = "KRAKEN", quote: str = "USD") -> Market:
+    return Market(id=market_id, exchange_name=exchange, type="SPOT", base_symbol=base, quote_symbol=quote)
 
 
 async def started(client: ControlClient, *markets: Market) -> None:
