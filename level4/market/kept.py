@@ -44,9 +44,9 @@ class KeptBook:
         self._at: int | None = None
         """Sequence number of the last update applied."""
         self._joining = False
+        """Whether the next update is the first one after a snapshot."""
         self._olds = 0
         """Updates left out in a row because the book is said to contain them."""
-        """Whether the next update is the first one after a snapshot."""
         self._depth: int | None = None
         self._kept: list[_Delta] = []
         self._touched = False
@@ -178,7 +178,7 @@ class KeptBook:
     def _take(self, other: KeptBook) -> None:
         """Go on with another's book, which is whole, and forget this one."""
         self._book, self._at, self._joining = other._book, other._at, other._joining
-        self._depth, self._book_time, self._whole = other._depth, other._book_time, True
+        self._depth, self._book_time, self._whole, self._olds = other._depth, other._book_time, True, other._olds
         self._kept.clear()
 
     def _forget_book(self) -> None:

@@ -1,9 +1,13 @@
 """How a market gets its book again: which wish, when, and when to give the connection up.
 
-The first attempt is made at once. An attempt that does not bring the book within `PATIENCE_SECONDS`, or that brings a
-wrong one, is followed by the next after 1, 2, 4 … 60 s; every third takes a new connection instead. A minute of health
-forgets the failures. Where numbers run over the whole connection, or where a probe has shown that the subscription is
-dead, only a new connection helps.
+What is counted is attempts that failed, never gaps: an attempt fails when it brings no book within `PATIENCE_SECONDS`,
+a wrong one, or one that breaks again within `AT_ONCE_SECONDS`. The repair after the first failure comes at once,
+further ones after 1, 2, 4 … 60 s; every third failure takes a new connection instead. A book that held for longer was
+repaired: when it breaks, the next repair is made at once, however often that happens. Failures are forgotten after a
+minute of health, so that a book which comes and goes with every attempt is not asked for without pause.
+
+Where numbers run over the whole connection, or where a probe has shown that the subscription is dead, only a new
+connection helps.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from level4.book import Sync
 from level4.model import Commands
 
 PATIENCE_SECONDS: Final = 20.0
+AT_ONCE_SECONDS: Final = 10.0
+"""A book that breaks so soon was never right. Longer than a crossed book is believed, and than checksums are apart."""
 HEALTHY_SECONDS: Final = 60.0
 MAX_DELAY_SECONDS: Final = 60.0
 RECONNECT_EVERY: Final = 3
@@ -26,7 +32,9 @@ class Resync:
         self._sync = sync
         self._commands = commands
         self._failures = 0
-        self._healthy_since = _NEVER
+        """Attempts that failed since the last good stretch."""
+        self._whole_since: float | None = None
+        """Since when the book holds; None while there is none."""
         self._awaited = False
         """Whether an attempt is under way, so that `due` is its deadline and not the next attempt's time."""
         self._reason = ""
@@ -48,24 +56,28 @@ class Resync:
             self._await(now)
 
     def waiting_for_connection(self, now: float) -> None:
-        self._forget(now)
+        """There is nobody to ask: the connection has delays of its own."""
+        self._held(now)
         self._abandoned = False
         self.due = _NEVER
 
     def succeeded(self, now: float) -> None:
         self._abandoned = False
-        self._healthy_since = now
+        self._whole_since = now
         self.due = _NEVER
 
     def failed(self, reason: str, now: float) -> None:
         """The book is wrong. Another try, now or later; one that is already to come is not put off."""
-        self._forget(now)
+        held = self._held(now)
         if not self._awaited and self.due < _NEVER:
             return
-        self._failures += 1
         self._reason = reason
+        if held >= AT_ONCE_SECONDS:
+            self._try(now, thorough=False)
+            return
+        self._failures += 1
         if self._failures == 1:
-            self._try(now)
+            self._try(now, thorough=False)
         else:
             self._later(now)
 
@@ -85,16 +97,19 @@ class Resync:
         if now < self.due:
             return None
         if not self._awaited:
-            self._try(now)
+            self._try(now, thorough=self._failures % RECONNECT_EVERY == 0)
             return None
         overdue = f"expected a book within {PATIENCE_SECONDS:.0f} s, none came"
         self.failed(overdue, now)
         return overdue
 
-    def _forget(self, now: float) -> None:
-        if now - self._healthy_since >= HEALTHY_SECONDS:
+    def _held(self, now: float) -> float:
+        """The book is gone: for how long it held."""
+        held = 0.0 if self._whole_since is None else now - self._whole_since
+        self._whole_since = None
+        if held >= HEALTHY_SECONDS:
             self._failures = 0
-        self._healthy_since = _NEVER
+        return held
 
     def _later(self, now: float) -> None:
         self._awaited = False
@@ -104,12 +119,13 @@ class Resync:
         self._awaited = True
         self.due = now + PATIENCE_SECONDS
 
-    def _try(self, now: float) -> None:
+    def _try(self, now: float, *, thorough: bool) -> None:
+        """`thorough`: with a new connection."""
         self._await(now)
         if self._refused:
             self._refused = False
             self._commands.resubscribe()
-        elif self._abandoned or self._sync.connection_sequence or self._failures % RECONNECT_EVERY == 0:
+        elif thorough or self._abandoned or self._sync.connection_sequence:
             self._commands.reconnect(self._reason)
         elif self._sync.rest:
             self._commands.fetch_snapshot()
