@@ -26,6 +26,7 @@ from level4.elsewhere import Elsewhere, node_of_meta, node_of_record
 from level4.exchanges import VENUES
 from level4.feeds import Feeds
 from level4.model import FeedState, Level4Error, MarketRequest, MarketType, Position
+from level4.ops.advertised import control_address
 from level4.ops.settings import Settings
 from level4.placement import Desired, Entry, Mark, NodeRecord, Released, balance
 from level4.proto.level4_pb2 import Market
@@ -99,15 +100,8 @@ class Host:
             capacity=self._settings.max_data_feeds,
             state=NodeState.DRAINING if self.draining else working,
             version=__version__,
-            address=f"{self._reachable()}:{self.port}",
+            address=control_address(self._settings, self.members.host, self.port),
         )
-
-    def _reachable(self) -> str:
-        """The host part of this node's control address, as others call it: bound to all addresses, it is reached at
-        the one that gossip found out."""
-        host = self._settings.rpc_host
-        found = self.members.host if host in ("0.0.0.0", "::") else ""
-        return f"[{found or host}]" if ":" in (found or host) else found or host
 
     def meta(self) -> Meta:
         """This node as it shows itself in gossip."""

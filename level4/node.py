@@ -50,9 +50,11 @@ from level4.model import (
 )
 from level4.model.events import RUNS_PER_TERM
 from level4.ops.access import access_of, credentials_of, is_loopback
+from level4.ops.advertised import unreachable
 from level4.ops.allowed import split_keys
 from level4.ops.cluster_metrics import cluster_metrics
 from level4.ops.kafka import kafka_settings
+from level4.ops.keys import follow_keys
 from level4.ops.layers import DEFAULT
 from level4.ops.settings import Settings
 from level4.ops.tally import Tally
@@ -216,8 +218,11 @@ class Node:
                 simulator=None if self.settings.simulator is None else str(self.settings.simulator),
                 markets=len(self.settings.markets),
             )
+            for problem in unreachable(self.settings, gossip[0], self.host.port):
+                log.warning(problem)
             task_status.started(self.host.port)
             with trio.CancelScope() as starting:
+                nursery.start_soon(self._follow_keys)
                 nursery.start_soon(self._watch_health)
                 nursery.start_soon(self._cancel_when_stopped, starting)
                 nursery.start_soon(self._watch_namesake)
@@ -265,6 +270,11 @@ class Node:
         """Another node answers in gossip to this node's name, and was there first."""
         await self.members.conflicting.wait()
         self._give_up(AlreadyExistsError(str(self.members.conflict)))
+
+    async def _follow_keys(self) -> None:
+        keys = self.settings.cluster_keys
+        if keys is not None and keys.path is not None:
+            await follow_keys(keys.path, split_keys(keys.reveal()), self.members.gossip.set_keys)
 
     async def _watch_namesake(self) -> None:
         """Of two living processes with one name the younger gives way."""

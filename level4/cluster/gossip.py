@@ -9,7 +9,7 @@ back with others) and multicast (a hello to a group that does not leave the netw
 address it came from).
 
 Where to be reached is not where to listen: without an advertised address the one of the route towards the seeds is
-taken. An address that cannot work (loopback, told to peers elsewhere) is warned of.
+taken, and looked at again and again, because a machine that comes back to its network may have been given another one.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ MULTICAST_GROUP: Final = "239.192.76.52"
 PORT: Final = 7946
 MULTICAST_PORT: Final = 7947
 RESOLVE_SECONDS: Final = 15.0
+ROUTE_SECONDS: Final = 2.0
+"""How often the address of the route is looked at."""
 HELLO_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 2.0
 _DRAINED_AT_ONCE: Final = 256
@@ -100,6 +102,7 @@ class Gossip:
         self._socket: socket.socket | None = None
         self._waiting = trio.CancelScope()
         self._departed = trio.Event()
+        self._seeds: list[Address] = []
         self.unsent: Counter[str] = Counter()
         """Datagrams that the kernel did not take, by kind of error."""
 
@@ -113,6 +116,11 @@ class Gossip:
             raise RuntimeError("the gossip does not run")
         return self._membership
 
+    @property
+    def address(self) -> Address | None:
+        """Where others reach this node; None before gossip runs."""
+        return None if self._membership is None else self._membership.own.address
+
     def members(self) -> list[Member]:
         """The live members, this node first."""
         return [] if self._membership is None else self._membership.members()
@@ -125,7 +133,7 @@ class Gossip:
             self._socket = plain
             seeds = await _resolve(settings.seeds)
             address = _advertised(settings, plain, seeds)
-            self._warn(address, seeds)
+            self._warn(address)
             self._membership = Membership(
                 settings.name,
                 self._generation,
@@ -139,9 +147,12 @@ class Gossip:
                 seeds=[seed for seed in seeds if seed != address],
                 meta=self._meta,
             )
+            self._seeds = seeds
             async with trio.open_nursery() as nursery:
                 if settings.seeds:
-                    nursery.start_soon(self._keep_resolving, address)
+                    nursery.start_soon(self._keep_resolving)
+                if settings.advertise is None and ipaddress.ip_address(plain.getsockname()[0]).is_unspecified:
+                    nursery.start_soon(self._follow_route, plain)
                 if settings.multicast_port is not None:
                     nursery.start_soon(self._multicast, settings.multicast_port)
                 task_status.started(address)
@@ -209,11 +220,23 @@ class Gossip:
 
     # -- finding each other -------------------------------------------------------------------------------------
 
-    async def _keep_resolving(self, own: Address) -> None:
+    async def _keep_resolving(self) -> None:
         while True:
             await trio.sleep(RESOLVE_SECONDS * self._random.uniform(0.8, 1.2))
-            seeds = await _resolve(self._settings.seeds)
-            self.membership.set_seeds([seed for seed in seeds if seed != own])
+            self._seeds = await _resolve(self._settings.seeds)
+            self.membership.set_seeds([seed for seed in self._seeds if seed != self.address])
+            self._settle()
+
+    async def _follow_route(self, plain: socket.socket) -> None:
+        """Tell the others when this machine has another address than before. Without a route the last one stays."""
+        while True:
+            await trio.sleep(ROUTE_SECONDS)
+            own = self.membership.own.address
+            host = _route_towards(_peer(self._seeds, own), plain.family)
+            if host is None or host == own[0]:
+                continue
+            log.warning("this node has another address", was=own[0], now=host)
+            self.membership.set_address((host, own[1]), trio.current_time())
             self._settle()
 
     async def _multicast(self, port: int) -> None:
@@ -240,20 +263,13 @@ class Gossip:
                 self.membership.receive_datagram(data, source[:2], trio.current_time())
             self._settle()
 
-    def _warn(self, address: Address, seeds: Sequence[Address]) -> None:
+    def _warn(self, address: Address) -> None:
         loopback = ipaddress.ip_address(address[0]).is_loopback
         if not self._settings.keys and not loopback:
             log.warning(
                 "the cluster is open: whoever reaches this UDP port can join and be believed",
                 port=address[1],
                 remedy="set LEVEL4_CLUSTER_KEYS, the same on all nodes",
-            )
-        elsewhere = [seed for seed in seeds if not ipaddress.ip_address(seed[0]).is_loopback]
-        if loopback and elsewhere:
-            log.warning(
-                "the advertised address cannot work: it is loopback, and there are seeds on other machines",
-                advertised=f"{address[0]}:{address[1]}",
-                remedy="set LEVEL4_GOSSIP_ADVERTISE to an address that they reach",
             )
 
 
@@ -350,14 +366,20 @@ def _advertised(settings: GossipSettings, plain: socket.socket, seeds: Sequence[
                 raise ConfigError(f"LEVEL4_GOSSIP_ADVERTISE={settings.advertise}: not an address: {error}") from None
     if not ipaddress.ip_address(bound[0]).is_unspecified:
         return bound[0], bound[1]
-    return _route_towards(seeds[0] if seeds else ("192.0.2.1", 9), plain.family), bound[1]
+    found = _route_towards(_peer(seeds), plain.family)
+    return found or ("127.0.0.1" if plain.family == socket.AF_INET else "::1"), bound[1]
 
 
-def _route_towards(peer: Address, family: int) -> str:
-    """The local address of the route to a peer. Connecting a UDP socket sends nothing."""
+def _peer(seeds: Sequence[Address], own: Address | None = None) -> Address:
+    """Somebody to find the route to: a seed that is not this node, else somebody outside."""
+    return next((seed for seed in seeds if seed != own), ("192.0.2.1", 9))
+
+
+def _route_towards(peer: Address, family: int) -> str | None:
+    """The local address of the route to a peer; None without one. Connecting a UDP socket sends nothing."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(peer)
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1" if family == socket.AF_INET else "::1"
+            return None

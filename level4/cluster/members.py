@@ -63,7 +63,6 @@ class Members:
         self._changed = changed
         self._known: set[str] = set()
         """Names seen leaving or failing: their return is news."""
-        self._address: Address = ("", 0)
         self.gossip = Gossip(settings, on_event=self._take, random=random, generation=generation)
 
     # -- what is known ------------------------------------------------------------------------------------------
@@ -71,7 +70,8 @@ class Members:
     @property
     def host(self) -> str:
         """The IP address under which others reach this node; empty before gossip runs."""
-        return self._address[0]
+        address = self.gossip.address
+        return "" if address is None else address[0]
 
     def dead(self, node: str) -> bool:
         """Whether gossip takes a node for dead or gone."""
@@ -103,9 +103,9 @@ class Members:
         """Gossip until cancelled. Raises ConfigError when the port cannot be had."""
         self.gossip.set_meta(encode_meta(self._about()))
         async with trio.open_nursery() as nursery:
-            self._address = await nursery.start(self.gossip.run)
+            address = await nursery.start(self.gossip.run)
             nursery.start_soon(self._tell)
-            task_status.started(self._address)
+            task_status.started(address)
 
     async def leave(self) -> None:
         await self.gossip.leave()

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from level4.ops.values import Address, Secret
+from level4.ops.values import Address, Secret, split_host
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII).fullmatch
 _CLUSTER = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII).fullmatch
@@ -33,6 +33,12 @@ def host(text: str) -> str:
     if not text or not text.isascii() or any(c.isspace() or c == "/" for c in text):
         raise ValueError("not a host")
     return text.strip("[]")
+
+
+def advertised(text: str | None) -> str | None:
+    if text is not None:
+        split_host(text)
+    return text
 
 
 def cluster_name(text: str) -> str:

@@ -56,6 +56,15 @@ class Settings:
         doc="""Address the control service binds to. Loopback unless told otherwise, because whoever reaches it can
         start and stop markets.""",
     )
+    rpc_advertise: str | None = setting(
+        "LEVEL4_RPC_ADVERTISE",
+        None,
+        check=allowed.advertised,
+        allowed="HOST or HOST:PORT (IPv6 in brackets), a host name or an IP address that others reach; or empty",
+        doc="""Where other nodes call this one, `HOST` or `HOST:PORT`: a host name that its certificate bears, or the
+        outer address behind NAT and published container ports. Empty: LEVEL4_RPC_HOST, or, when that stands for all
+        addresses, the one of LEVEL4_GOSSIP_ADVERTISE, or of the route towards the seeds.""",
+    )
     tls_cert: Path | None = setting(
         "LEVEL4_TLS_CERT",
         None,
@@ -130,6 +139,8 @@ class Settings:
     gossip_advertise: str | None = setting(
         "LEVEL4_GOSSIP_ADVERTISE",
         None,
+        check=allowed.advertised,
+        allowed="HOST or HOST:PORT (IPv6 in brackets); or empty",
         doc="""Where other nodes reach this one, `HOST` or `HOST:PORT`, if that is not the address of its route to them
         (NAT, published container ports). Empty: found out.""",
     )

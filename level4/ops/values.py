@@ -66,6 +66,13 @@ class Address:
         return cls(host.strip("[]"), int(port))
 
 
+def split_host(text: str) -> tuple[str, int | None]:
+    """HOST or HOST:PORT → host without brackets, port. Raises ValueError."""
+    has_port = "]:" in text if text.startswith("[") else ":" in text
+    address = Address.parse(text if has_port else f"{text}:1")
+    return address.host, address.port if has_port else None
+
+
 def structure(raw: object, kind: Any) -> Any:
     """The typed value of a raw one. `kind` is a type as annotated; raises ValueError when the value does not fit."""
     return _converter.structure(raw, kind)

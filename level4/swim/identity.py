@@ -9,6 +9,7 @@ ends the same way however the two meet: at joining, after a partition, or throug
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 from level4.swim.config import MAX_INCARNATION_JUMP, MAX_META_BYTES
 from level4.swim.core import Core
 from level4.swim.events import Active, Departed, NameConflict
-from level4.swim.member import Accusation, Member, Rumour, State
+from level4.swim.member import Accusation, Address, Member, Rumour, State
 from level4.swim.messages import Heard, Ping, encode
 
 ASKS: Final = 5
@@ -24,6 +25,7 @@ ASKS: Final = 5
 SILENCE_SECONDS: Final = 10.0
 """How long a rival that was silent is not asked again."""
 MAX_RIVALS: Final = 8
+MAX_FORMER: Final = 16
 LEAVE_INTERVALS: Final = 4
 """Probe periods after which leaving ends even if the news was not sent often enough."""
 
@@ -51,6 +53,8 @@ class Identity:
         self.phase = Phase.JOINING
         self._rivals: dict[int, _Rival] = {}
         """By generation."""
+        self._former: deque[Address] = deque(maxlen=MAX_FORMER)
+        """Addresses that this life had before: a rumour with one of them is an old word of its own, no double."""
         self.on_silence: Callable[[float], None] = lambda now: None
         """Called when a rival was found silent."""
 
@@ -74,11 +78,14 @@ class Identity:
             self._core.tell(Active(alone=not self._core.roster.live))
             self._core.spread(self.own, now)
 
-    def _raise(self, rank: int, now: float, meta: bytes | None = None) -> None:
+    def _raise(
+        self, rank: int, now: float, meta: bytes | None = None, address: Address | None = None
+    ) -> None:
         """Publish a record above a rank."""
         own = self.own
         incarnation = max(own.rank, rank) + 1 - own.generation
-        record = Member(own.name, own.generation, incarnation, own.address, own.meta if meta is None else meta)
+        said = own.meta if meta is None else meta
+        record = Member(own.name, own.generation, incarnation, address or own.address, said)
         self._core.roster.set_own(record, now)
         self._core.spread(record, now)
 
@@ -87,6 +94,11 @@ class Identity:
             raise ValueError(f"expected at most {MAX_META_BYTES} bytes of meta, got {len(meta)}; the old meta stays")
         if meta != self.own.meta and self.phase in (Phase.JOINING, Phase.ACTIVE):
             self._raise(0, now, meta)
+
+    def set_address(self, address: Address, now: float) -> None:
+        if address != self.own.address and self.phase in (Phase.JOINING, Phase.ACTIVE):
+            self._former.append(self.own.address)
+            self._raise(0, now, address=address)
 
     def about_me(self, rumour: Rumour, now: float) -> None:
         """Something is said of this member's name."""
@@ -98,16 +110,21 @@ class Identity:
         elif rumour.generation != own.generation:
             self._rival(rumour, now)
         elif isinstance(rumour, Member):
-            if rumour.address > own.address:
-                self._raise(rumour.rank, now)  # started in the same millisecond: the one at the lower address stays
-            elif rumour.address < own.address:
-                self._conflict(rumour, now)
+            if rumour.address != own.address and rumour.address not in self._former:
+                self._twin(rumour, now)
             elif rumour.incarnation > own.incarnation:  # nobody but this process may say so
                 self._raise(rumour.rank, now)
         elif rumour.incarnation >= own.incarnation and rumour.accuser != own.name:
             self._core.stats.refutations += 1
             self._core.health.worsen(1)
             self._raise(rumour.rank, now)
+
+    def _twin(self, rumour: Member, now: float) -> None:
+        """Another process of this name that started in the same millisecond: the one at the lower address stays."""
+        if rumour.address > self.own.address:
+            self._raise(rumour.rank, now)
+        else:
+            self._conflict(rumour, now)
 
     def _rival(self, rumour: Rumour, now: float) -> None:
         outranked = rumour.rank >= self.own.rank

@@ -75,7 +75,7 @@ class Membership:
     """One life of one node.
 
     * `generation`: milliseconds since 1970 at which this process started; greater than that of earlier lives.
-    * `address`: where others reach it (IP, port), not where it listens.
+    * `address`: where others reach it (IP, port), not where it listens. `set_address` when that changes.
     * `secret`: 32 bytes that no other process ever has: the session id, and what cookies are made with.
     * `keyring`: None for packets in clear, which anybody can forge and replay.
     * `members`: believed to be alive from the start.
@@ -262,6 +262,12 @@ class Membership:
     def set_meta(self, meta: bytes, now: float) -> None:
         """Publish new meta. Costs a rumour to everybody: quantise what jitters. Raises ValueError if too long."""
         self._identity.set_meta(meta, now)
+
+    def set_address(self, address: Address, now: float) -> None:
+        """This member is reached elsewhere from now on: its machine was given another address. Raises ValueError for
+        one that is no IP address and port."""
+        packed(address)
+        self._identity.set_address(address, now)
 
     def set_keyring(self, keyring: Keyring) -> None:
         """Change the keys: add a new one everywhere, then put it first, then remove the old one. Raises ValueError if

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from level4.cluster import gossip
 from level4.cluster.gossip import Gossip, GossipSettings, split_address
 from level4.model import ConfigError
 from level4.swim import LOCAL, Address, Change, Event, MemberEvent, NameConflict
@@ -109,6 +110,7 @@ async def test_the_younger_of_one_name_is_told_who_holds_it() -> None:
         a = await start("a")
         b = await start("b", seeds=(a.seed,))
         await a.until(lambda: a.sees == {"a", "b"})
+        await trio.sleep(0.002)  # of the same millisecond neither would be the younger one
         second = await start("b", seeds=(a.seed,))
         await second.until(lambda: any(isinstance(event, NameConflict) for event in second.events))
         (conflict,) = [event for event in second.events if isinstance(event, NameConflict)]
@@ -180,3 +182,24 @@ async def test_an_advertised_address_is_told_to_others() -> None:
                     random=Random(0),
                 ).run
             )()
+
+
+async def test_a_node_whose_machine_gets_another_address_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes: list[str | None] = ["127.0.0.1"]
+    monkeypatch.setattr(gossip, "_route_towards", lambda peer, family: routes[-1])
+    monkeypatch.setattr(gossip, "ROUTE_SECONDS", 0.05)
+    async with cluster() as start:
+        a = await start("a")
+        b = await start("b", host="0.0.0.0", seeds=(a.seed,))
+        await a.until(partial(sees, a, "a", "b"))
+        routes.append(None)  # no network at all: the last address stays
+        await trio.sleep(0.2)
+        assert b.gossip.address == b.address
+        routes.append("127.0.0.2")
+
+        def told() -> bool:
+            return {one.address for one in a.gossip.members() if one.name == "b"} == {("127.0.0.2", b.address[1])}
+
+        await a.until(told)
+        assert b.gossip.address == ("127.0.0.2", b.address[1])
+        assert sees(a, "a", "b")

@@ -558,6 +558,39 @@ def test_tombstones_are_forgotten_after_their_time() -> None:
     assert where(2) in nodes[0].membership._core.roster.remembered, "its address is tried for ever"
 
 
+# Another address
+
+
+@BOTH
+@pytest.mark.parametrize("apart", [0.0, 40.0])
+def test_a_member_that_comes_back_with_another_address_is_found_there(apart: float, keyring: Keyring | None) -> None:
+    """A container taken from its network and put back: others had buried it, or had not noticed."""
+    net = Judged(keyring=keyring)
+    nodes = net.grown(5)
+    net.run(3)
+    net.divide([[nodes[2]]])
+    net.run(net.now + apart)
+    net.heal()
+    net.move(nodes[2], where(90))
+    assert net.run_until(net.quiet, net.now + 30)
+    seen = {member.address for node in nodes for member in node.membership.members() if member.name == "node3"}
+    assert seen == {where(90)}
+    net.move(nodes[2], where(2))
+    assert net.run_until(net.quiet, net.now + 30)
+    assert not conflicts(net), "its own former word is not another process"
+    deaths = net.changes("node3").count(Change.DEAD)
+    net.run(net.now + 20)
+    assert net.changes("node3").count(Change.DEAD) == deaths
+
+
+def test_another_address_must_be_one() -> None:
+    net = Judged()
+    node = net.start("node1", where(0))
+    with pytest.raises(ValueError, match="port"):
+        node.membership.set_address(("10.0.0.1", 0), 0.0)
+    assert node.membership.own.address == where(0)
+
+
 # Meta
 
 

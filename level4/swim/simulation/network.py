@@ -117,6 +117,14 @@ class Network:
             for member in members
         ]
 
+    def move(self, node: Node, address: Address) -> None:
+        """Its machine is given another address, and the process finds that out."""
+        del self.nodes[node.address]
+        self.nodes[address] = node
+        node.address = address
+        node.membership.set_address(address, self.now)
+        self.settle(node)
+
     def kill(self, node: Node) -> None:
         node.running = False
         node.buffer.clear()
