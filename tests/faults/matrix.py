@@ -20,12 +20,13 @@ import trio
 from client import Client, Pair, Source, pair
 from recorded_exchange import RECORDED, RecordedExchange, recorded_scheme
 from simulated_exchange import Level, SimulatedExchange
-from strikes import Kind, Strike
+from strikes import NUMBERED_CONNECTIONS, Kind, Strike
 from trio.testing import MockClock
 
 from level4.exchanges import PROTOCOLS, Scheme
 from level4.exchanges.scheme import Channel
 from level4.market import Market
+from level4.market.kept import MAX_OLD
 from level4.model import Instrument, MarketType
 
 SIMULATED_TYPES = {
@@ -44,6 +45,8 @@ SIMULATED_TYPES = {
 DEPTHS = {"poloniex.v2": 20}
 """How many levels a protocol shows, where it is not all of the simulator's."""
 WARM_TURNS, PATIENCE_TURNS = 10, 8_000
+RESET_TURNS = 4 * MAX_OLD
+"""Half of the turns, and some more, are a market's."""
 
 
 class Exchange(Source, Protocol):
@@ -66,6 +69,8 @@ class Outcome:
     struck: bool = False
     frames_to_mark: int | None = None
     """Turns from the strike to the record that marks the book; None: never marked."""
+    updates_unmarked: int = 0
+    """Updates of the market, from the strike on, in the turns before the mark."""
     wrong_records: list[str] = field(default_factory=list)
     """LIVE records that are no truth."""
     wrong_turns: int = 0
@@ -130,6 +135,8 @@ class _Run:
         outcome.struck = strike.turn is not None
         if strike.turn is None:
             return
+        if self._kind is Kind.RESET and protocol not in NUMBERED_CONNECTIONS:
+            await self._until_marked(strike.turn)
         self._judge()
         await self._until_live()
         outcome.equal = outcome.repaired = await self._same()
@@ -154,6 +161,14 @@ class _Run:
                 return
             await self._turn(self._random.choice(self._symbols) if self._random.random() < 0.5 else None)
         raise AssertionError("not LIVE after a long time")
+
+    async def _until_marked(self, since: int) -> None:
+        """Until every market of a connection whose numbers began anew has been marked, or long enough."""
+        for _ in range(RESET_TURNS):
+            heard = self._client.heard.values()
+            if all(any(turn >= since and r.state != "LIVE" for turn, _, r in each.records) for each in heard):
+                return
+            await self._turn(self._random.choice(self._symbols))
 
     async def _turn(self, symbol: str | None) -> None:
         exchange, client, clean, target = self._exchange, self._client, self._clean, self._target
@@ -197,6 +212,7 @@ class _Run:
             if record.state != "LIVE":
                 if outcome.frames_to_mark is None:
                     outcome.frames_to_mark = known - struck
+                    outcome.updates_unmarked = sum(turn < known for turn in self._strike.updates)
             elif pair(record) not in self._truth[known]:
                 outcome.wrong_records.append(
                     f"turn {turn}: {pair(record)}, true {sorted(map(str, self._truth[known]))}"

@@ -78,6 +78,8 @@ class Strike:
         self.turn: int | None = None
         """When it struck."""
         self.wire: Wire | None = None
+        self.updates: list[int] = []
+        """Turns of the market's frames that have come since, the struck one among them."""
         self._name = name
         self._protocol = protocol
         self._after: int | None = None
@@ -97,8 +99,11 @@ class Strike:
                 self._after -= 1
                 if self._after < 0:
                     self.turn, self.wire = turn, wire
+                    self.updates.append(turn)
                     out += self._struck(turn, frame)
                     continue
+            elif self.turn is not None and frame.channel is Channel.BOOK and frame.market == self._name:
+                self.updates.append(turn)
             out.append((turn, self._renumbered(frame.data, wire)))
             if self._held is not None and frame.channel is Channel.BOOK and frame.market == self._name:
                 self._wait -= 1

@@ -17,18 +17,19 @@ from strikes import CHECKSUMS, NUMBERS, Kind, kinds
 from tally import CELL, cell
 
 from level4.exchanges import PROTOCOLS
+from level4.market.kept import MAX_OLD
 
 SEEDS, MANY_SEEDS = 3, 20
 TURNS, MANY_TURNS = 100, 300
 
-AT_ONCE, LATE, HARMLESS, BLIND = "at once", "late", "harmless", "blind"
+AT_ONCE, COUNTED, LATE, HARMLESS, BLIND = "at once", "counted", "late", "harmless", "blind"
 BROKEN = {Kind.TRUNCATE, Kind.GARBAGE}
 MOVED = {Kind.DROP, Kind.REORDER, Kind.DELAY}
 ONLY_CHECKED = set(CHECKSUMS) - set(NUMBERS)
 """A checksum of ten levels proves what is published, not what is deep in the book."""
 IGNORES_OLD = {name for name in NUMBERS if name.startswith(("binance.", "bybit.v5", "gemini.v3", "kraken_futures.v1"))}
-"""A number at or below the last one is taken for old and left out: so is a doubled frame, and so is everything after
-an exchange has begun to count anew, as long as the connection lasts."""
+"""A number at or below the last one is taken for old and left out, as a doubled frame should be. After an exchange has
+begun to count anew everything is, until so many in a row, or the market's silence, show what has happened."""
 
 
 def shown(protocol: str, kind: Kind) -> str:
@@ -38,7 +39,7 @@ def shown(protocol: str, kind: Kind) -> str:
     if kind is Kind.CORRUPT:
         return LATE if protocol == "bitfinex.v2" else AT_ONCE
     if kind is Kind.RESET:
-        return BLIND if protocol in IGNORES_OLD else AT_ONCE
+        return COUNTED if protocol in IGNORES_OLD else AT_ONCE
     if kind is Kind.DUPLICATE:
         return AT_ONCE if protocol in NUMBERS and protocol not in IGNORES_OLD else HARMLESS
     if protocol == "bitstamp.v2.top":
@@ -51,6 +52,8 @@ def shown(protocol: str, kind: Kind) -> str:
 def certain(protocol: str, kind: Kind) -> bool:
     """Whether the fault cannot pass without a mark."""
     if kind in BROKEN or kind is Kind.CHECKSUM:
+        return True
+    if shown(protocol, kind) == COUNTED:
         return True
     if shown(protocol, kind) != AT_ONCE:
         return False
@@ -65,12 +68,14 @@ def judge(protocol: str, kind: Kind, outcome: Outcome) -> None:
     assert outcome.repaired, f"{where}: the book is not the exchange's in the end"
     if told != BLIND and not (protocol in ONLY_CHECKED and kind in MOVED):
         assert outcome.equal, f"{where}: the book did not come right by itself"
-    if told in (AT_ONCE, HARMLESS):
+    if told in (AT_ONCE, COUNTED, HARMLESS):
         assert not outcome.wrong_records, f"{where}: {outcome.wrong_records[:3]}"
     if kind in BROKEN:
         assert outcome.frames_to_mark == 0, f"{where}: marked after {outcome.frames_to_mark} frames"
     elif certain(protocol, kind):
         assert outcome.frames_to_mark is not None, f"{where}: not marked"
+    if told == COUNTED:
+        assert outcome.updates_unmarked < MAX_OLD, f"{where}: marked after {outcome.updates_unmarked} updates"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS_RUN)
