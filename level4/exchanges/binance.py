@@ -121,11 +121,11 @@ class BinanceSpot(Scheme):
         markets_per_connection=200,
         symbols_per_message=100,
         messages_per_second=2.0,
-        connects=150,
+        connects=200,
         connects_seconds=300.0,
         silence_seconds=60.0,
         lifetime_seconds=24 * 3600.0,
-        rest_weight_per_minute=4800,
+        rest_weight_per_minute=4500,
         snapshot_weight=50,
         probe_weight=5,
     )

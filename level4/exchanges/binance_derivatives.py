@@ -14,7 +14,7 @@
 * COIN-M counts contracts of `contractSize` USD. Perpetuals carry a dummy delivery date (2100-12-25); a perpetual that
   is being delisted may carry a real one.
 * 10 incoming messages a second; 200 streams a connection (some pages say 1024); a cut after 24 hours. USD-M and COIN-M
-  share 2400 REST weight a minute for one address, which is divided here.
+  share 2400 REST weight a minute for one address; options have as much for themselves.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class BinanceUsdm(BinanceSpot):
         BinanceSpot.limits,
         markets_per_connection=100,
         messages_per_second=5.0,
-        rest_weight_per_minute=1400,
+        rest_weight_per_minute=1800,
+        rest_budget="fapi.binance.com",
         snapshot_weight=20,
     )
     sync = seeded_by_rest(joins=binance_futures_joins, follows=binance_futures)
@@ -132,7 +133,6 @@ class BinanceCoinm(BinanceUsdm):
     }
     rest = "https://dapi.binance.com"
     instruments_paths = ("/dapi/v1/exchangeInfo",)
-    limits = replace(BinanceUsdm.limits, rest_weight_per_minute=700)
     depth_path = "/dapi/v1/depth"
     inverse = True
 
@@ -145,7 +145,7 @@ class BinanceOptions(BinanceUsdm):
     }
     rest = "https://eapi.binance.com"
     instruments_paths = ("/eapi/v1/exchangeInfo",)
-    limits = replace(BinanceUsdm.limits, rest_weight_per_minute=2000)
+    limits = replace(BinanceUsdm.limits, rest_budget=None)
     contiguous_trade_ids = False  # block trades take ids too, and are not published
     streams = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@optionTrade"}
     depth_path = "/eapi/v1/depth"

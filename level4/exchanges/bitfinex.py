@@ -80,7 +80,7 @@ class Bitfinex(Scheme):
         markets_per_connection=12,
         symbols_per_message=1,
         messages_per_second=15.0,
-        connects=10,
+        connects=15,
         connects_seconds=60.0,
         silence_seconds=35.0,
         rest_weight_per_minute=90,

@@ -85,7 +85,7 @@ class BitstampDiff(Scheme):
         connects=30,
         connects_seconds=60.0,
         silence_seconds=60.0,
-        rest_weight_per_minute=600,
+        rest_weight_per_minute=750,
     )
     sync = seeded_by_rest(joins=newer, follows=unproven)
     ping_seconds = 20.0

@@ -66,8 +66,8 @@ class BybitV5(Scheme):
     limits = Limits(
         markets_per_connection=100,
         symbols_per_message=1,
-        messages_per_second=10.0,
-        connects=250,
+        messages_per_second=20.0,
+        connects=350,
         connects_seconds=300.0,
         silence_seconds=50.0,
         rest_weight_per_minute=600,

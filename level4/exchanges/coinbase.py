@@ -85,8 +85,8 @@ class CoinbaseExchange(Scheme):
         markets_per_connection=50,
         symbols_per_message=50,
         messages_per_second=10.0,
-        connects=20,
-        connects_seconds=10.0,
+        connects=6,
+        connects_seconds=1.0,
         silence_seconds=10.0,
         rest_weight_per_minute=300,
     )

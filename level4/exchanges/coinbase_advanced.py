@@ -107,8 +107,8 @@ class CoinbaseAdvanced(Scheme):
         markets_per_connection=10,
         symbols_per_message=10,
         messages_per_second=6.0,
-        connects=20,
-        connects_seconds=10.0,
+        connects=6,
+        connects_seconds=1.0,
         silence_seconds=10.0,
         rest_weight_per_minute=300,
     )

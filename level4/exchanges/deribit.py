@@ -87,7 +87,7 @@ class Deribit(Scheme):
     limits = Limits(
         markets_per_connection=250,
         symbols_per_message=50,
-        messages_per_second=1.0,
+        messages_per_second=2.0,
         connects=20,
         connects_seconds=60.0,
         silence_seconds=40.0,

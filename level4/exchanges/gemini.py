@@ -77,7 +77,7 @@ class Gemini(Scheme):
         markets_per_connection=50,
         symbols_per_message=1,
         messages_per_second=20.0,
-        connects=150,
+        connects=200,
         connects_seconds=300.0,
         silence_seconds=60.0,
         rest_weight_per_minute=120,

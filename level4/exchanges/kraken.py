@@ -77,7 +77,7 @@ class KrakenSpotV2(Scheme):
         markets_per_connection=50,
         symbols_per_message=50,
         messages_per_second=5.0,
-        connects=75,
+        connects=100,
         connects_seconds=600.0,
         silence_seconds=10.0,
     )

@@ -102,8 +102,8 @@ class Okx(Scheme):
         markets_per_connection=30,
         symbols_per_message=30,
         messages_per_second=3.0,
-        connects=1,
-        connects_seconds=0.5,
+        connects=2,
+        connects_seconds=1.0,
         silence_seconds=45.0,
         rest_weight_per_minute=600,
     )

@@ -30,10 +30,10 @@ class Limits:
     markets_per_connection: int = 50
     symbols_per_message: int = 50
     messages_per_second: float = 4.0
-    """Of one connection. As many at once, and from then on at that pace: up to twice as many in the first second."""
+    """Of one connection, in any second."""
     connects: int = 60
-    """Connection attempts at once; they come back evenly over `connects_seconds`. A window of that length can see twice
-    as many: where the exchange counts by windows, this is half of what it allows."""
+    """Connection attempts in any `connects_seconds`: what the exchange allows, less a reserve of a quarter to a half
+    for whatever else runs behind the same address. The same holds for REST."""
     connects_seconds: float = 300.0
     silence_seconds: float = 30.0
     """A connection with no frame at all for so long is dead."""
@@ -42,6 +42,9 @@ class Limits:
     message_bytes: int = 16 * 2**20
     """Largest message to accept (full snapshots)."""
     rest_weight_per_minute: int = 600
+    """In any minute."""
+    rest_budget: str | None = None
+    """Name of that budget, where several hosts share one; None: the host of `Scheme.rest` has its own."""
     snapshot_weight: int = 1
     """Weight of one REST snapshot in that budget."""
     probe_weight: int | None = None

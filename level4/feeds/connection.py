@@ -19,7 +19,7 @@ import trio
 
 from level4.exchanges.scheme import Channel, Scheme
 from level4.feeds.hearing import Hearing, short
-from level4.feeds.pacing import Backoff, TokenBucket
+from level4.feeds.pacing import Allowance, Backoff
 from level4.feeds.refusal import Refusal
 from level4.feeds.subscription import Subscription
 from level4.feeds.transport import Disconnected, Socket, Transport
@@ -45,7 +45,7 @@ class Connection(Hearing):
         *,
         transport: Transport,
         frame: list[Market | Shadow],
-        connects: TokenBucket,
+        connects: Allowance,
         random: Random,
         wall: Callable[[], int],
         capacity: int,
@@ -164,7 +164,7 @@ class Connection(Hearing):
             self.roster.begin()
             async with trio.open_nursery() as nursery:
                 self._socket_scope = nursery.cancel_scope
-                pace = TokenBucket(max(1.0, limits.messages_per_second), limits.messages_per_second)
+                pace = _pace(limits.messages_per_second)
                 nursery.start_soon(self._until_disconnected, self._speak, socket, pace)
                 nursery.start_soon(self._watch, limits.silence_seconds)
                 if self.scheme_type.ping_seconds is not None:
@@ -239,13 +239,13 @@ class Connection(Hearing):
 
     # -- speaking -----------------------------------------------------------------------------------------------
 
-    async def _send(self, socket: Socket, pace: TokenBucket, text: str) -> None:
+    async def _send(self, socket: Socket, pace: Allowance, text: str) -> None:
         await pace.take()
         await socket.send(text)
         self._scheme.sent(text, self._wall())
         self.stats.sent += 1
 
-    async def _ping(self, socket: Socket, pace: TokenBucket) -> None:
+    async def _ping(self, socket: Socket, pace: Allowance) -> None:
         while True:
             await trio.sleep(self.scheme_type.ping_seconds or 0.0)
             if (text := self._scheme.ping()) is not None:
@@ -254,7 +254,7 @@ class Connection(Hearing):
             await socket.ping()
             self._heard = trio.current_time()
 
-    async def _speak(self, socket: Socket, pace: TokenBucket) -> None:
+    async def _speak(self, socket: Socket, pace: Allowance) -> None:
         """Send the greeting, then subscriptions as they are wished for. Goodbyes go first: they make room."""
         for text in self._scheme.greeting():
             await self._send(socket, pace, text)
@@ -298,3 +298,10 @@ class Connection(Hearing):
                 if handled > _BYTES_BETWEEN_CHECKPOINTS or count >= _FRAMES_BETWEEN_CHECKPOINTS:
                     break
                 frame = socket.receive_nowait()
+
+
+def _pace(messages_per_second: float) -> Allowance:
+    """Of what is sent over one socket."""
+    if messages_per_second >= 1.0:
+        return Allowance(messages_per_second, 1.0)
+    return Allowance(1.0, 1.0 / messages_per_second)

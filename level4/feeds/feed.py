@@ -123,7 +123,7 @@ class Feed:
         self._wishes = Wishes()
         self._restarts = Backoff(random)
         self._fetches = Backoff(random, base=0.5)
-        self._fetching = self._probing = self._queued = False
+        self._fetching = self._probing = self._queued = self._probe_queued = False
         self._refusal: Refusal | None = None
         """While the address of snapshots refuses us."""
         self._log = log.bind(market=str(request))
@@ -175,7 +175,7 @@ class Feed:
     async def _supervise(self) -> None:
         """Timers and wishes, for ever; raises what is a bug."""
         wishes = self._wishes
-        self._fetching = self._probing = self._queued = False
+        self._fetching = self._probing = self._queued = self._probe_queued = False
         async with trio.open_nursery() as nursery:
             while True:
                 wishes.woken = trio.Event()
@@ -184,6 +184,8 @@ class Feed:
                 now = trio.current_time()
                 if self._queued:
                     self.market.snapshot_waits(now)
+                if self._probe_queued:
+                    self.market.probe_waits(now)
                 if now >= self.market.next_tick():
                     self.market.tick(self._wall(), now)
                 self._act(nursery)
@@ -272,6 +274,7 @@ class Feed:
                 self._addresses.rest(scheme) + connection.snapshot_path(subscription),
                 weight=scheme.limits.snapshot_weight,
                 weight_per_minute=scheme.limits.rest_weight_per_minute,
+                budget=scheme.limits.rest_budget,
                 granted=granted,
             )
         finally:
@@ -283,14 +286,22 @@ class Feed:
         book = self._book_route()
         connection, subscription, scheme = book.connection, book.subscription, book.connection.scheme_type
         limits = scheme.limits
+        self._probe_queued = True
+
+        def granted() -> None:
+            self._probe_queued = False
+
         try:
             body = await self._rest.get(
                 self._addresses.rest(scheme) + connection.probe_path(subscription),
                 weight=limits.snapshot_weight if limits.probe_weight is None else limits.probe_weight,
                 weight_per_minute=limits.rest_weight_per_minute,
+                budget=limits.rest_budget,
+                urgent=True,
+                granted=granted,
             )
         except (RestUnavailableError, RestRefusedError) as error:
-            self._probing = False
+            self._probing = self._probe_queued = False
             subscription.call(self.market.probe_failed, str(error), self._wall(), trio.current_time())
             return
         self._probing = False

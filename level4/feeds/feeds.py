@@ -26,7 +26,7 @@ from level4.feeds.connection import Connection
 from level4.feeds.feed import Feed, Route
 from level4.feeds.handover import Handover
 from level4.feeds.instruments import Instruments
-from level4.feeds.pacing import TokenBucket
+from level4.feeds.pacing import Allowance
 from level4.feeds.rest import Rest
 from level4.feeds.stats import ConnectionStats, FeedView
 from level4.feeds.transport import Transport
@@ -88,7 +88,7 @@ class Feeds:
         self._feeds: dict[int, Feed] = {}
         self._starting: set[int] = set()
         self._connections: dict[tuple[str, str], list[Connection]] = {}
-        self._connects: dict[tuple[str, int, float], TokenBucket] = {}
+        self._connects: dict[tuple[str, int, float], Allowance] = {}
         self._share = 1
         self._nursery: trio.Nursery | None = None
 
@@ -157,11 +157,7 @@ class Feeds:
                 feed.instrument,
                 feed.term,
                 feed.market.state,
-                {
-                    channel: route.connection.address
-                    for route in feed.routes
-                    for channel in route.subscription.channels
-                },
+                {channel: route.connection.address for route in feed.routes for channel in route.subscription.channels},
                 feed.stats,
             )
             for _, feed in sorted(self._feeds.items())
@@ -188,8 +184,8 @@ class Feeds:
         """Divide what the exchanges allow among so many nodes behind one address."""
         self._share = nodes
         self._rest.share(nodes)
-        for bucket in self._connects.values():
-            bucket.share(nodes)
+        for allowance in self._connects.values():
+            allowance.share(nodes)
 
     # -- connections --------------------------------------------------------------------------------------------
 
@@ -268,12 +264,12 @@ class Feeds:
         self._nursery.start_soon(_contained, connection.run)
         return connection
 
-    def _attempts(self, scheme: type[Scheme]) -> TokenBucket:
+    def _attempts(self, scheme: type[Scheme]) -> Allowance:
         """The allowance of connection attempts, which an exchange counts for all its addresses together."""
         limits = scheme.limits
         key = (scheme.exchange, limits.connects, limits.connects_seconds)
         if key not in self._connects:
-            self._connects[key] = TokenBucket(limits.connects, limits.connects / limits.connects_seconds, self._share)
+            self._connects[key] = Allowance(limits.connects, limits.connects_seconds, self._share)
         return self._connects[key]
 
     def _detach(self, route: Route) -> None:
@@ -343,4 +339,3 @@ def _plan(
     if trades is book and address(book, Channel.BOOK) == address(book, Channel.TRADES):
         return [(book, (Channel.BOOK, Channel.TRADES), book_symbol)]
     return [(book, (Channel.BOOK,), book_symbol), (trades, (Channel.TRADES,), trades_symbol)]
-

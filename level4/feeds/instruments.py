@@ -117,7 +117,10 @@ class Instruments:
 
         async def get(path: str, number: int) -> bytes:
             return await self._rest.get(
-                base + path, weight=_LIST_WEIGHT, weight_per_minute=scheme.limits.rest_weight_per_minute
+                base + path,
+                weight=_LIST_WEIGHT,
+                weight_per_minute=scheme.limits.rest_weight_per_minute,
+                budget=scheme.limits.rest_budget,
             )
 
         return await _gather(scheme, get)
@@ -193,9 +196,7 @@ def _parse(scheme: type[Scheme], bodies: Sequence[bytes]) -> tuple[Instrument, .
 def _matching(request: MarketRequest, instruments: Sequence[Instrument]) -> list[Instrument]:
     """Candidates by field. A request without an expiry means the contract that has none, where there is one; and of
     several settlement currencies the quote currency."""
-    found = [
-        i for i in instruments if i.base == request.base and i.quote == request.quote and i.type == request.type
-    ]
+    found = [i for i in instruments if i.base == request.base and i.quote == request.quote and i.type == request.type]
     if request.expiry is None:
         found = [i for i in found if i.expiry is None] or found
     else:

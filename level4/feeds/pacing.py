@@ -1,24 +1,28 @@
-"""How fast we may ask: token buckets for what exchanges count, full-jitter backoff for what fails.
+"""How fast we may ask: allowances for what exchanges count, full-jitter backoff for what fails.
 
 An exchange counts connection attempts, messages and REST weight over a window and bans whoever exceeds it, so these
-budgets are kept before asking, not after being refused. A bucket serves its waiters in order; an exchange that tells
-what it has counted (Binance) or orders a pause (`Retry-After`) corrects the bucket, for all who wait on it. Times are
-trio's monotonic seconds.
+allowances are kept before asking, not after being refused. An allowance is a sliding window: in *any* stretch of its
+length no more than its amount is spent. That is never more than an exchange with fixed windows counts (Binance), and it
+spends what is allowed at once when many markets begin, where a bucket that refills evenly would have to keep half of
+it back for the same promise. Waiters are served in order; an exchange that tells what it has counted (Binance) or
+orders a pause (`Retry-After`) corrects the allowance, for all who wait on it. Times are trio's monotonic seconds.
 """
 
 from __future__ import annotations
 
 import datetime
 import email.utils
+from collections import deque
 from random import Random
+from typing import Final
 
 import trio
 
-_ROUNDING = 1e-6
-"""Part of a token that may be missing: what floating point loses must not become one more wait."""
-
-
-_LONGEST_PAUSE = 3600.0
+_SLACK: Final = 1.02
+"""A window is taken so much longer: what was sent late in one and early in the next may arrive closer together."""
+_ROUNDING: Final = 1e-6
+"""Seconds and tokens that floating point may lose: they must not become one more wait."""
+_LONGEST_PAUSE: Final = 3600.0
 
 
 def retry_after(value: str | None) -> float | None:
@@ -35,63 +39,88 @@ def retry_after(value: str | None) -> float | None:
     return min(max(seconds, 0.0), _LONGEST_PAUSE)
 
 
-class TokenBucket:
-    """`capacity` tokens at first, refilled at `per_second`.
+class Allowance:
+    """At most `amount` in any `seconds`.
 
-    `share` is the number of nodes that share the exchange's allowance (they are behind one address): each takes its
-    part of both capacity and rate. A request for more than the capacity waits for a full bucket and then empties it.
+    `share` is the number of nodes that share it (they are behind one address): each takes its part. `kept` is the part
+    that only urgent requests may use, so that they need not wait behind the others. A request for more than the whole
+    waits for an empty window and takes it all.
     """
 
-    def __init__(self, capacity: float, per_second: float, share: int = 1) -> None:
-        if capacity <= 0 or per_second <= 0:
-            raise ValueError(f"a bucket needs a positive capacity and rate, got {capacity} and {per_second}")
-        self._whole_capacity = capacity
-        self._whole_rate = per_second
-        self._order = trio.StrictFIFOLock()
-        self._tokens = capacity
-        self._filled: float | None = None
+    def __init__(self, amount: float, seconds: float, share: int = 1, kept: float = 0.0) -> None:
+        if amount <= 0 or seconds <= 0:
+            raise ValueError(f"an allowance needs a positive amount and window, got {amount} and {seconds}")
+        self._whole = amount
+        self._seconds = seconds * _SLACK
+        self._kept = kept
+        self._orders = {urgent: trio.StrictFIFOLock() for urgent in (False, True)}
+        self._spent: deque[tuple[float, float]] = deque()
+        """(when, how much), oldest first; no older than the window."""
+        self._sum = 0.0
         self._closed_until = 0.0
+        self.waiting = 0
+        """How many requests wait."""
         self.share(share)
 
     def share(self, nodes: int) -> None:
-        """Divide the allowance among so many nodes, from now on."""
-        self.capacity = max(1.0, self._whole_capacity / max(1, nodes))
-        self._rate = self._whole_rate / max(1, nodes)
-        self._tokens = min(self._tokens, self.capacity)
-
-    def _fill(self) -> None:
-        now = trio.current_time()
-        if self._filled is not None:
-            self._tokens = min(self.capacity, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
+        """Divide it among so many nodes, from now on."""
+        self.amount = max(1.0, self._whole / max(1, nodes))
 
     @property
     def remaining(self) -> float:
-        """Tokens that are there now. Needs a running trio loop."""
-        self._fill()
-        return self._tokens
+        """What may be spent now. Needs a running trio loop."""
+        self._forget(trio.current_time())
+        return max(0.0, self.amount - self._sum)
 
-    async def take(self, tokens: float = 1.0) -> None:
-        """Wait until so many tokens are there, and take them. First come, first served."""
-        async with self._order:
-            while True:
-                self._fill()
-                wanted = min(tokens, self.capacity)
-                missing = wanted - self._tokens
-                closed = self._closed_until - trio.current_time()
-                if missing <= _ROUNDING and closed <= 0:
-                    self._tokens -= wanted
-                    return
-                await trio.sleep(max(missing / self._rate, closed))
+    @property
+    def paused(self) -> float:
+        """For how many seconds more the exchange wants to be left alone."""
+        return max(0.0, self._closed_until - trio.current_time())
+
+    async def take(self, tokens: float = 1.0, *, urgent: bool = False) -> None:
+        """Wait until so much may be spent, and spend it. First come, first served, apart from what is urgent."""
+        self.waiting += 1
+        try:
+            async with self._orders[urgent]:
+                while (pause := self._pause(tokens, urgent)) > 0:  # noqa: ASYNC110 - it is told how long
+                    await trio.sleep(pause)
+                self._spend(min(tokens, self.amount))
+        finally:
+            self.waiting -= 1
 
     def pause(self, seconds: float) -> None:
         """Give out nothing for so long: the exchange has asked for it."""
         self._closed_until = max(self._closed_until, trio.current_time() + seconds)
 
     def learn_used(self, used: float) -> None:
-        """The exchange says how much of the window's allowance is gone (others behind our address count too)."""
-        self._fill()
-        self._tokens = min(self._tokens, self._whole_capacity - used)
+        """The exchange says how much of the window is gone (others behind our address count too)."""
+        unknown = self.remaining - max(0.0, self._whole - used)
+        if unknown > 0:
+            self._spend(unknown)
+
+    def _pause(self, tokens: float, urgent: bool) -> float:
+        """Seconds until so much may be spent, if nobody else spends; 0: now."""
+        now = trio.current_time()
+        self._forget(now)
+        most = self.amount if urgent else max(1.0, self.amount * (1 - self._kept))
+        excess = self._sum + min(tokens, most) - most
+        if excess > _ROUNDING:
+            for when, amount in self._spent:
+                excess -= amount
+                if excess <= _ROUNDING:
+                    return max(when + self._seconds - now, self.paused, _ROUNDING)
+        return self.paused
+
+    def _spend(self, amount: float) -> None:
+        self._spent.append((trio.current_time(), amount))
+        self._sum += amount
+
+    def _forget(self, now: float) -> None:
+        spent = self._spent
+        while spent and spent[0][0] + self._seconds <= now + _ROUNDING:
+            self._sum -= spent.popleft()[1]
+        if not spent:
+            self._sum = 0.0
 
 
 class Backoff:

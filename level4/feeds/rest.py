@@ -4,6 +4,10 @@ Every request costs weight out of a budget that one exchange's host grants per m
 429 or 418 is asked nothing by anybody until its `Retry-After` is over, because asking on is what turns a refusal into
 a ban. Bodies, durations and the number of simultaneous requests are bounded. Every failure is a typed error that says
 whether, and from when on, asking again makes sense; the caller decides and backs off.
+
+Requests are made in the order in which they were asked for. Only a question whose answer is worthless later (a probe)
+is urgent: it has a part of the budget and connections of its own, so that hundreds of snapshots that wait for the
+budget do not delay it, and it fails at once while the exchange wants to be left alone.
 """
 
 from __future__ import annotations
@@ -17,13 +21,16 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from level4.feeds.pacing import TokenBucket, retry_after
+from level4.feeds.pacing import Allowance, retry_after
 from level4.model import ExchangeError, Level4Error, UnavailableError
 
 _BODY_BYTES = 64 * 2**20
 _DEFAULT_PAUSE = {429: 10.0, 418: 120.0, 403: 60.0}
 """Seconds to keep away when the exchange does not say: 418 is a ban of two minutes or more (Binance, 2026-11)."""
 _USED_WEIGHT = "x-mbx-used-weight-1m"
+_URGENT_PART = 0.1
+"""Of every budget, kept for what is urgent."""
+_URGENT_AT_ONCE = 2
 
 
 class RestUnavailableError(UnavailableError):
@@ -65,7 +72,7 @@ class Rest:
         transport: httpx.AsyncBaseTransport | None = None,
         ssl_context: ssl.SSLContext | None = None,
         seconds: float = 30.0,
-        per_host: int = 4,
+        per_host: int = 8,
         body_bytes: int = _BODY_BYTES,
         share: int = 1,
     ) -> None:
@@ -83,8 +90,8 @@ class Rest:
         self._per_host = per_host
         self._body_bytes = body_bytes
         self._share = share
-        self._budgets: dict[str, TokenBucket] = {}
-        self._slots: dict[str, trio.CapacityLimiter] = {}
+        self._budgets: dict[str, Allowance] = {}
+        self._slots: dict[tuple[str, bool], trio.CapacityLimiter] = {}
 
     async def __aenter__(self) -> Rest:
         self._client = self._make()
@@ -96,8 +103,15 @@ class Rest:
             await client.aclose()
 
     def budgets(self) -> dict[str, tuple[float, float]]:
-        """By host: weight that may be spent now, and the most there can be."""
-        return {host: (budget.remaining, budget.capacity) for host, budget in self._budgets.items()}
+        """By name (its host, unless several share one): weight that may be spent now, and the most there can be."""
+        return {name: (budget.remaining, budget.amount) for name, budget in self._budgets.items()}
+
+    def waiting(self) -> dict[str, int]:
+        """By name of the budget: how many requests wait for it, or for one before them to be answered."""
+        return {
+            name: budget.waiting + sum(self._slots[name, urgent].statistics().tasks_waiting for urgent in (False, True))
+            for name, budget in self._budgets.items()
+        }
 
     def share(self, nodes: int) -> None:
         """Divide every budget among so many nodes behind this address."""
@@ -106,26 +120,36 @@ class Rest:
             budget.share(nodes)
 
     async def get(
-        self, url: str, *, weight: int, weight_per_minute: int, granted: Callable[[], None] = lambda: None
+        self,
+        url: str,
+        *,
+        weight: int,
+        weight_per_minute: int,
+        budget: str | None = None,
+        urgent: bool = False,
+        granted: Callable[[], None] = lambda: None,
     ) -> bytes:
         """The body of a 200 answer.
 
-        Waits for the host's budget first (no deadline: the budget is an order); `granted` is told when that is over.
-        Then the whole request has `seconds`.
+        Waits for the budget first (no deadline: the budget is an order); `granted` is told when that is over. Then the
+        whole request has `seconds`. `budget` names one that several hosts share; None: the host has its own.
         Raises RestUnavailableError, RateLimitedError or RestRefusedError.
         """
-        host = _host(url)
-        budget = self._budgets.get(host)
-        if budget is None:
-            budget = self._budgets[host] = TokenBucket(weight_per_minute, weight_per_minute / 60.0, self._share)
-            self._slots[host] = trio.CapacityLimiter(self._per_host)
-        async with self._slots[host]:
-            await budget.take(weight)
+        name = _host(url) if budget is None else budget
+        allowance = self._budgets.get(name)
+        if allowance is None:
+            allowance = self._budgets[name] = Allowance(weight_per_minute, 60.0, self._share, _URGENT_PART)
+            self._slots[name, False] = trio.CapacityLimiter(self._per_host)
+            self._slots[name, True] = trio.CapacityLimiter(_URGENT_AT_ONCE)
+        async with self._slots[name, urgent]:
+            if urgent and allowance.paused:
+                raise _left_alone(url, name, allowance.paused)
+            await allowance.take(weight, urgent=urgent)
             granted()
             self.stats.requests += 1
             try:
                 with trio.fail_after(self._seconds):
-                    return await self._exchange(url, host, budget)
+                    return await self._exchange(url, allowance)
             except trio.TooSlowError:
                 self.stats.answers[0] += 1
                 raise RestUnavailableError(f"GET {url}: no whole answer within {self._seconds:g} s") from None
@@ -133,7 +157,7 @@ class Rest:
                 self.stats.answers[0] += 1
                 raise RestUnavailableError(f"GET {url}: {type(error).__name__}: {error}") from None
 
-    async def _exchange(self, url: str, host: str, budget: TokenBucket) -> bytes:
+    async def _exchange(self, url: str, budget: Allowance) -> bytes:
         if self._client is None:
             raise RuntimeError("Rest is used outside its context")
         async with self._client.stream("GET", url) as response:
@@ -143,14 +167,14 @@ class Rest:
             if used.isdigit():
                 budget.learn_used(int(used))
             if status != 200:
-                raise await self._failure(url, host, response, budget)
+                raise await self._failure(url, response, budget)
             body = await _read(response, self._body_bytes + 1)
             if len(body) > self._body_bytes:
                 raise RestRefusedError(f"GET {url}: expected at most {self._body_bytes} bytes, got more; given up")
             self.stats.bytes += len(body)
             return body
 
-    async def _failure(self, url: str, host: str, response: httpx.Response, budget: TokenBucket) -> Level4Error:
+    async def _failure(self, url: str, response: httpx.Response, budget: Allowance) -> Level4Error:
         status = response.status_code
         said = (await _read(response, 2**16))[:200].decode("utf-8", "replace")
         asked = retry_after(response.headers.get("retry-after"))
@@ -158,7 +182,8 @@ class Rest:
             wait = asked if asked is not None else _DEFAULT_PAUSE[status]
             budget.pause(wait)
             limited = RateLimitedError(
-                f"GET {url}: HTTP {status}, too many requests or banned; {host} is left alone for {wait:.0f} s: {said}"
+                f"GET {url}: HTTP {status}, too many requests or banned; "
+                f"{_host(url)} is left alone for {wait:.0f} s: {said}"
             )
             limited.status, limited.retry_after = status, wait
             return limited
@@ -173,6 +198,12 @@ class Rest:
         refused = RestRefusedError(f"GET {url}: {wrong}: {said}")
         refused.status = status
         return refused
+
+
+def _left_alone(url: str, name: str, seconds: float) -> RateLimitedError:
+    error = RateLimitedError(f"GET {url}: not asked, {name} wants to be left alone for {seconds:.0f} s more")
+    error.retry_after = seconds
+    return error
 
 
 async def _read(response: httpx.Response, at_most: int) -> bytes:

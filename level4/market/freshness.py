@@ -97,13 +97,18 @@ class Freshness:
         self._settle()
         self._due = now + _RETRY_SECONDS
 
+    def postpone(self, now: float) -> None:
+        """The probe is not under way yet: patience begins anew."""
+        if self.asked and not self._refuted:
+            self._be_patient(now)
+
     def tick(self, now: float) -> Doubt | None:
         """What is due, if anything."""
         if now < self.due():
             return None
         if not self.asked:
             self.asked = True
-            self._due = now + min(_MOST_PATIENCE, max(_LEAST_PATIENCE, 0.35 * self.limit()))
+            self._be_patient(now)
             return Doubt.ASK
         verdict = Doubt.REFUTED if self._refuted else Doubt.UNANSWERED
         self._settle()
@@ -138,6 +143,9 @@ class Freshness:
         while gaps[0][1] <= self._count - WINDOW_UPDATES:
             gaps.popleft()
         self._settle()
+
+    def _be_patient(self, now: float) -> None:
+        self._due = now + min(_MOST_PATIENCE, max(_LEAST_PATIENCE, 0.35 * self.limit()))
 
     def _settle(self) -> None:
         self.asked = self._refuted = False

@@ -253,6 +253,12 @@ class Market(Telling):
     def snapshot_waits(self, now: float) -> None:
         """The snapshot that was asked for has to wait for the exchange's allowance."""
         self._resync.postpone(now)
+        if self.state is _S.SYNCING:
+            self.reason = "waits for its snapshot: the exchange allows no more REST requests now"
+
+    def probe_waits(self, now: float) -> None:
+        """The probe that was asked for has not been sent yet, which says nothing about the market."""
+        self._freshness.postpone(now)
 
     def halt(self, reason: str, now_ns: int, now: float) -> None:
         """The exchange refuses or is in maintenance. `connected` ends it."""

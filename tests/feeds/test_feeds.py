@@ -140,8 +140,8 @@ async def test_the_allowance_of_attempts_is_divided_among_nodes(autojump_clock: 
     async with rig(scheme_with(limits=limits)) as r:
         r.feeds.share(2)
         await r.start(1, 2, 3)
-        await trio.sleep(25)
-        assert [round(at) for at in r.transport.attempts] == [0, 0, 20]
+        await trio.sleep(45)
+        assert [round(at) for at in r.transport.attempts][:3] == [0, 0, 41]
 
 
 async def test_timers_reach_the_market(autojump_clock: MockClock) -> None:

@@ -141,10 +141,10 @@ async def test_the_budget_is_kept_per_host(autojump_clock: MockClock) -> None:
 
     async with Rest(transport=httpx.MockTransport(answer)) as client, trio.open_nursery() as nursery:
         for _ in range(4):
-            nursery.start_soon(get, client, URL, 30)
+            nursery.start_soon(get, client, URL, 27)
         nursery.start_soon(get, client, "https://other.example/x", 30)
-    # 60 a minute: two at once, then one every half minute.
-    assert [round(moment) for moment in at["api.fake.example"]] == [0, 0, 30, 60]
+    # 60 a minute, of which a tenth is kept for what is urgent: two at once, the next when their minute is over.
+    assert [round(moment) for moment in at["api.fake.example"]] == [0, 0, 61, 61]
     assert at["other.example"] == [0]
 
 
@@ -154,28 +154,78 @@ async def test_exchanges_behind_one_simulator_have_their_own_budgets(autojump_cl
             await get(client, f"http://127.0.0.1:9/{host}/depth", 60)
         assert trio.current_time() == 0
         await get(client, "http://127.0.0.1:9/api.a.example/list", 60)
-        assert trio.current_time() == pytest.approx(60)
+        assert trio.current_time() == pytest.approx(61.2)
 
 
 async def test_the_exchanges_count_of_our_weight_is_believed(autojump_clock: MockClock) -> None:
-    async with rest(httpx.Response(200, headers={"X-MBX-USED-WEIGHT-1M": "58"})) as client:
+    async with rest(httpx.Response(200, headers={"X-MBX-USED-WEIGHT-1M": "52"})) as client:
         await get(client)
         await get(client)
-        assert trio.current_time() == 0  # one is left
-        await get(client, weight=10)
-        assert trio.current_time() == pytest.approx(9, abs=0.1)
+        await get(client)
+        assert trio.current_time() == 0  # the second one, and what is kept for urgent requests, were left
+        await get(client)
+        assert trio.current_time() == pytest.approx(61.2)
 
 
 async def test_the_budget_is_divided_among_nodes(autojump_clock: MockClock) -> None:
     async with rest(httpx.Response(200)) as client:
         client.share(3)
-        await get(client, weight=20)
+        await get(client, weight=18)
         assert trio.current_time() == 0
-        await get(client, weight=20)
-        assert trio.current_time() == pytest.approx(60)
+        await get(client, weight=18)
+        assert trio.current_time() == pytest.approx(61.2)
         client.share(1)
-        await get(client, weight=20)
-        assert trio.current_time() == pytest.approx(80)
+        await get(client, weight=36)
+        assert trio.current_time() == pytest.approx(61.2)
+
+
+async def test_several_hosts_may_share_one_budget(autojump_clock: MockClock) -> None:
+    async with rest(httpx.Response(200)) as client:
+        for host in ("api.a.example", "api.b.example"):
+            await client.get(f"https://{host}/depth", weight=40, weight_per_minute=60, budget="api.a.example")
+        assert trio.current_time() == pytest.approx(61.2)
+        assert client.budgets() == {"api.a.example": (20.0, 60.0)}
+
+
+async def test_what_is_urgent_does_not_wait_behind_the_budget_of_others(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await trio.sleep(0.1 + int(request.url.params["symbol"][1:]) / 100)
+        return httpx.Response(200)
+
+    async def ask(client: Rest, symbol: str, urgent: bool) -> None:
+        url = f"https://api.fake.example/depth?symbol={symbol}"
+        weight = 2 if urgent else 20
+        await client.get(url, weight=weight, weight_per_minute=100, urgent=urgent, granted=lambda: asked.append(symbol))
+
+    async with Rest(transport=httpx.MockTransport(handler)) as client, trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(ask, client, f"S{number}", False)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(1)
+        assert asked == ["S0", "S1", "S2", "S3"]
+        assert client.waiting() == {"api.fake.example": 6}
+        for number in range(5):
+            await ask(client, f"P{number}", True)
+        assert trio.current_time() < 2
+        assert asked[4:] == ["P0", "P1", "P2", "P3", "P4"]
+    assert [symbol for symbol in asked if symbol[0] == "S"] == [f"S{number}" for number in range(10)]
+    assert client.waiting() == {"api.fake.example": 0}
+
+
+async def test_what_is_urgent_fails_at_once_while_the_host_wants_to_be_left_alone(autojump_clock: MockClock) -> None:
+    answers = [httpx.Response(429, headers={"retry-after": "40"}), httpx.Response(200)]
+    async with Rest(transport=httpx.MockTransport(lambda _request: answers.pop(0))) as client:
+        with pytest.raises(RateLimitedError):
+            await get(client)
+        with pytest.raises(
+            RateLimitedError, match=r"not asked, api\.fake\.example wants to be left alone for 40 s more"
+        ):
+            await client.get(URL, weight=1, weight_per_minute=60, urgent=True)
+        assert trio.current_time() == 0
+        await trio.sleep(41)
+        await client.get(URL, weight=1, weight_per_minute=60, urgent=True)
 
 
 async def test_few_requests_at_a_time_for_one_host(autojump_clock: MockClock) -> None:
@@ -217,5 +267,5 @@ async def test_budgets_tell_what_may_be_spent(autojump_clock: trio.testing.MockC
         assert rest.budgets() == {}
         await rest.get("https://api.example/x", weight=90, weight_per_minute=120)
         assert rest.budgets() == {"api.example": (30.0, 120.0)}
-        await trio.sleep(30)
-        assert rest.budgets() == {"api.example": (90.0, 120.0)}
+        await trio.sleep(62)
+        assert rest.budgets() == {"api.example": (120.0, 120.0)}

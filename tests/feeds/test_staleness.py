@@ -7,10 +7,11 @@ import json
 import httpx
 import pytest
 import trio
-from fake_exchange import SYMBOLS, FakeRestScheme, books, listing, rig, settled, until, upd
+from fake_exchange import SYMBOLS, FakeRestScheme, books, listing, rig, scheme_with, settled, until, upd
 from test_simulated import BTC, ETH, EXCHANGES, running
 from trio.testing import MockClock
 
+from level4.exchanges.scheme import Limits
 from level4.simulator import Fault, FaultKind
 
 
@@ -101,6 +102,19 @@ async def test_rest_is_asked_where_rest_seeds_the_book(autojump_clock: MockClock
         await trio.sleep(5)
         if trouble != "nonsense":
             assert r.state(1) == "LIVE"
+
+
+async def test_a_probe_does_not_wait_behind_snapshots_that_wait_for_the_allowance(autojump_clock: MockClock) -> None:
+    tops = Tops()
+    scarce = Limits(rest_weight_per_minute=24, snapshot_weight=9, probe_weight=1)
+    async with rig(scheme_with(FakeRestScheme, limits=scarce), answer=tops) as r:
+        await r.start(1, 2, 3, 4, 5)
+        for _ in range(12):
+            await trio.sleep(20)
+            r.transport.open[0].give('{"t":"nothing"}')
+        assert [r.state(market) for market in (1, 2, 3, 4, 5)] == ["LIVE"] * 5
+        assert tops.asked > 5, "there were probes"
+        assert "stale" not in [status for market in (1, 2, 3, 4, 5) for status in r.published.statuses(market)]
 
 
 async def test_a_probe_is_void_when_its_socket_goes(autojump_clock: MockClock) -> None:

@@ -130,6 +130,17 @@ def test_a_busy_market_that_freezes_is_stale_within_three_seconds(sync: Sync) ->
     assert stage.market.stats.stale == stage.market.stats.probes_failed == 1
 
 
+def test_a_probe_that_was_not_sent_yet_says_nothing() -> None:
+    stage = live(REST)
+    for _ in range(100):
+        stage.pass_time(0.1)
+        stage.market.probe_waits(stage.now)
+    assert (stage.wishes, stage.state) == (["probe"], FeedState.LIVE)
+    stage.pass_time(1)
+    assert stage.state is FeedState.STALE
+    assert reasons(stage, "stale") == ["nothing came for 10.7 s, and REST does not answer either"]
+
+
 def test_a_subscription_that_brings_nothing_costs_the_connection() -> None:
     stage = live(STREAM)
     stage.pass_time(3)
@@ -269,4 +280,3 @@ def test_log_normal_gaps_of_a_busy_market_lead_to_few_probes(rate: float) -> Non
         freshness.heard(now)
         freshness.check()
     assert 0 < probes < WEEK / 60
-
