@@ -61,7 +61,7 @@ class Scheme:
     rest: ClassVar[str] = ""
     """Base address for REST, without a slash at the end."""
     instruments_paths: ClassVar[tuple[str, ...]] = ()
-    """Paths of the instrument list, relative to `rest`."""
+    """Paths of the instrument list, relative to `rest`. A space and JSON behind one: asked by POST, with that."""
     limits: ClassVar[Limits] = Limits()
     sync: ClassVar[Sync]
     contiguous_trade_ids: ClassVar[bool] = False

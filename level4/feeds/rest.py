@@ -129,7 +129,7 @@ class Rest:
         urgent: bool = False,
         granted: Callable[[], None] = lambda: None,
     ) -> bytes:
-        """The body of a 200 answer.
+        """The body of a 200 answer. `url`: with a space and JSON behind it, that is sent along and the method is POST.
 
         Waits for the budget first (no deadline: the budget is an order); `granted` is told when that is over. Then the
         whole request has `seconds`. `budget` names one that several hosts share; None: the host has its own.
@@ -152,15 +152,21 @@ class Rest:
                     return await self._exchange(url, allowance)
             except trio.TooSlowError:
                 self.stats.answers[0] += 1
-                raise RestUnavailableError(f"GET {url}: no whole answer within {self._seconds:g} s") from None
+                raise RestUnavailableError(f"{_asked(url)}: no whole answer within {self._seconds:g} s") from None
             except httpx.HTTPError as error:
                 self.stats.answers[0] += 1
-                raise RestUnavailableError(f"GET {url}: {type(error).__name__}: {error}") from None
+                raise RestUnavailableError(f"{_asked(url)}: {type(error).__name__}: {error}") from None
 
     async def _exchange(self, url: str, budget: Allowance) -> bytes:
         if self._client is None:
             raise RuntimeError("Rest is used outside its context")
-        async with self._client.stream("GET", url) as response:
+        address, _, question = url.partition(" ")
+        ask = (
+            self._client.stream("POST", address, content=question, headers={"content-type": "application/json"})
+            if question
+            else self._client.stream("GET", address)
+        )
+        async with ask as response:
             status = response.status_code
             self.stats.answers[status] += 1
             used = response.headers.get(_USED_WEIGHT, "")
@@ -170,7 +176,7 @@ class Rest:
                 raise await self._failure(url, response, budget)
             body = await _read(response, self._body_bytes + 1)
             if len(body) > self._body_bytes:
-                raise RestRefusedError(f"GET {url}: expected at most {self._body_bytes} bytes, got more; given up")
+                raise RestRefusedError(f"{_asked(url)}: expected at most {self._body_bytes} bytes, got more; given up")
             self.stats.bytes += len(body)
             return body
 
@@ -182,26 +188,30 @@ class Rest:
             wait = asked if asked is not None else _DEFAULT_PAUSE[status]
             budget.pause(wait)
             limited = RateLimitedError(
-                f"GET {url}: HTTP {status}, too many requests or banned; "
+                f"{_asked(url)}: HTTP {status}, too many requests or banned; "
                 f"{_host(url)} is left alone for {wait:.0f} s: {said}"
             )
             limited.status, limited.retry_after = status, wait
             return limited
         if status >= 500 or status in (408, 425):
-            away = RestUnavailableError(f"GET {url}: HTTP {status}: {said}")
+            away = RestUnavailableError(f"{_asked(url)}: HTTP {status}: {said}")
             away.status, away.retry_after = status, asked
             return away
         if status == 451:
             wrong = "HTTP 451, the exchange does not serve this country or network"
         else:
             wrong = f"expected HTTP 200, got {status}"
-        refused = RestRefusedError(f"GET {url}: {wrong}: {said}")
+        refused = RestRefusedError(f"{_asked(url)}: {wrong}: {said}")
         refused.status = status
         return refused
 
 
+def _asked(url: str) -> str:
+    return f"{'POST' if ' ' in url else 'GET'} {url}"
+
+
 def _left_alone(url: str, name: str, seconds: float) -> RateLimitedError:
-    error = RateLimitedError(f"GET {url}: not asked, {name} wants to be left alone for {seconds:.0f} s more")
+    error = RateLimitedError(f"{_asked(url)}: not asked, {name} wants to be left alone for {seconds:.0f} s more")
     error.retry_after = seconds
     return error
 

@@ -159,7 +159,7 @@ class Playback:
 
     async def answer(self, request: Request) -> Response:
         address = request.address
-        listing = self._listing(address)
+        listing = self._listing(address, request.body.decode(errors="replace"))
         if listing is not None:
             return Response(200, listing.body)
         key = _snapshot_key(address)
@@ -258,13 +258,15 @@ class Playback:
                 await self._changed.wait()
         return None
 
-    def _listing(self, address: Address) -> Listing | None:
-        """The recorded list for this path whose parameters agree best with those asked for."""
+    def _listing(self, address: Address, question: str) -> Listing | None:
+        """The recorded list for this path (with the question asked by POST behind it) whose parameters agree best with
+        those asked for."""
         asked = address.parameters().items()
+        path = f"{address.path} {question}" if question else address.path
         fitting = []
         for listing in self._listings:
             own = listing.address.parameters()
-            if listing.address.path == address.path and all(own.get(name, value) == value for name, value in asked):
+            if listing.address.path == path and all(own.get(name, value) == value for name, value in asked):
                 fitting.append((len(asked & own.items()) - len(own), listing))
         return max(fitting, key=lambda scored: scored[0])[1] if fitting else None
 

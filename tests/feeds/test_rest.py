@@ -35,6 +35,22 @@ async def test_a_body() -> None:
     assert (client.stats.requests, client.stats.bytes, client.stats.answers[200]) == (1, 3, 1)
 
 
+async def test_a_question_is_asked_by_post() -> None:
+    asked: list[tuple[str, str, bytes, str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, str(request.url), request.content, request.headers["content-type"]))
+        return httpx.Response(200 if len(asked) == 1 else 404, content=b"[1]")
+
+    url = "https://api.fake.example/info"
+    async with Rest(transport=httpx.MockTransport(handler)) as client:
+        assert await get(client, url + ' {"type":"a b"}') == b"[1]"
+        with pytest.raises(RestRefusedError, match=r"^POST https://api\.fake\.example/info \{"):
+            await get(client, url + ' {"type":"c"}')
+        assert list(client.budgets()) == ["api.fake.example"]
+    assert asked[0] == ("POST", url, b'{"type":"a b"}', "application/json")
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
