@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -29,12 +30,12 @@ KNOWN_WARNINGS: dict[str, type[Warning]] = {
     r"unclosed <socket.socket fd=\d+, family=2, type=1, proto=6, laddr=\('0.0.0.0', \d+\)>": ResourceWarning,
 }
 """What other people's code warns of; any other warning fails the test."""
-NEEDS = ("recordings", "broker", "apache_kafka", "containers", "foreign", "slow")
+NEEDS = ("recordings", "broker", "apache_kafka", "containers", "foreign", "namespaces", "slow")
 """Markers that say what a test needs."""
 Report = Callable[[str], None]
 FIGURE = "figure"
 """The name under which a test's figures come with its report."""
-_FIXTURES_NEED = {"recordings": "recordings"}
+_FIXTURES_NEED = {"recordings": "recordings", "namespaces": "namespaces"}
 """Fixture → the marker that whoever uses it gets."""
 
 
@@ -54,6 +55,8 @@ def available(need: str, slow: bool) -> bool:
         return bool(os.environ.get("LEVEL4_TEST_CONTAINERS"))
     if need == "apache_kafka":
         return _apache_kafka_can_be_had()
+    if need == "namespaces":
+        return _namespaces_can_be_had()
     if need == "foreign":
         return slow and _foreign_libraries_can_be_had()
     return slow
@@ -69,6 +72,17 @@ def _apache_kafka_can_be_had() -> bool:
 def _foreign_libraries_can_be_had() -> bool:
     install = [sys.executable, str(ROOT / "tests" / "exchanges" / "foreign_libraries.py")]
     return subprocess.run(install, capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def _namespaces_can_be_had() -> bool:
+    if sys.platform != "linux" or os.geteuid() != 0 or not all(map(shutil.which, ("ip", "iptables"))):
+        return False
+    name = f"level4-probe-{os.getpid()}"
+    inside = ["ip", "netns", "exec", name, "iptables", "-w", "-A", "INPUT", "-s", "192.0.2.1", "-j", "DROP"]
+    commands = (["ip", "netns", "add", name], inside, ["ip", "netns", "del", name])
+    codes = [subprocess.run(command, capture_output=True, check=False).returncode for command in commands]
+    return not any(codes)
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +107,13 @@ def recordings() -> Path:
 def report(record_property: Callable[[str, object], None]) -> Report:
     """Take a line of figures, shown at the end of the run, whichever process the test ran in."""
     return lambda line: record_property(FIGURE, line)
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """For tests that put nodes on networks of their own."""
+    if not _namespaces_can_be_had():
+        pytest.skip("no network namespaces: they need Linux, root, iproute2 and iptables")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

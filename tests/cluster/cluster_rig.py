@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,17 +31,16 @@ class Cluster:
     stack: AsyncExitStack
     nodes: dict[str, Child] = field(default_factory=dict)
     clients: dict[str, ControlClient] = field(default_factory=dict)
-    seed: str = ""
-    """Gossip address of the first node."""
+    seeds: dict[str, str] = field(default_factory=dict)
+    """Gossip addresses of the nodes, by name."""
 
     async def start(self, name: str, **env: str) -> ControlClient:
-        """A node that finds the first one by a seed."""
+        """A node that finds the others by seeds."""
         cluster = {"HOSTNAME": name, "LEVEL4_EGRESS_GROUP": name, "LEVEL4_SWIM_PROFILE": "local"}
-        if self.seed:
-            cluster["LEVEL4_SEEDS"] = self.seed
+        cluster["LEVEL4_SEEDS"] = ",".join(address for node, address in self.seeds.items() if node in self.nodes)
         child = await self.stack.enter_async_context(self.rig.node([], **(cluster | env)))
         started = [line for line in log_of(child) if line["event"] == "node started"][-1]
-        self.seed = self.seed or str(started["gossip"])
+        self.seeds[name] = str(started["gossip"])
         port = int(str(started["control"]).rpartition(":")[2])
         credentials = Credentials(token=env.get("LEVEL4_TOKENS"))
         client = await self.stack.enter_async_context(connect("127.0.0.1", port, credentials=credentials))
@@ -55,10 +55,17 @@ class Cluster:
             await until_nodes(client, lambda nodes: {n.name for n in nodes if n.state == "READY"} >= set(names))
 
     async def kill(self, name: str) -> None:
-        self.clients.pop(name)
-        child = self.nodes.pop(name)
+        child = self._forget(name)
         child.process.kill()
         await child.process.wait()
+
+    async def end(self, name: str) -> int | None:
+        """End a node in order; its exit code."""
+        return await self._forget(name).stop()
+
+    def _forget(self, name: str) -> Child:
+        self.clients.pop(name)
+        return self.nodes.pop(name)
 
 
 def log_of(child: Child) -> list[dict[str, object]]:
@@ -95,6 +102,15 @@ def market(market_id: int, base: str = "BTC", exchange: str = "KRAKEN", quote: s
     return Market(id=market_id, exchange_name=exchange, type="SPOT", base_symbol=base, quote_symbol=quote)
 
 
+def crowd(count: int) -> list[Market]:
+    """Markets 1 … `count`, of four exchanges and five bases: books that come in-stream and by REST, with and without
+    checksums."""
+    quotes = {"KRAKEN": "USD", "COINBASE": "USD", "OKX": "USDT", "BINANCE": "USDT"}
+    bases = ("BTC", "ETH", "SOL", "XRP", "ADA")
+    several = zip(range(1, count + 1), itertools.cycle(quotes), itertools.cycle(bases))
+    return [market(n, base, exchange, quotes[exchange]) for n, exchange, base in several]
+
+
 async def started(client: ControlClient, *markets: Market) -> None:
     """A node that has just come up may still be reading the log."""
     for one in markets:
@@ -129,6 +145,11 @@ def live_on(events: list[Event], node: str) -> set[int]:
     """Ids of the markets whose newest accepted spread event is LIVE and that node's."""
     newest = {event.market_id: event for event in accepted(events)}
     return {one for one, event in newest.items() if event.node == node and event.state is FeedState.LIVE}
+
+
+def all_live_on(events: list[Event], ids: set[int], nodes: Collection[str]) -> bool:
+    """Whether these markets, and no others, are LIVE on these nodes, as `live_on` says."""
+    return set().union(*(live_on(events, name) for name in nodes)) == ids
 
 
 def terms(events: list[Event], market_id: int) -> dict[int, str]:

@@ -44,7 +44,7 @@ async def test_of_two_nodes_of_one_name_the_younger_exits_and_names_the_other(tm
         folder = tmp_path / "double"
         folder.mkdir()
         elsewhere = Rig(it.rig.simulator, it.rig.broker, it.rig.address, folder)
-        async with elsewhere.node([], HOSTNAME="b", LEVEL4_SEEDS=it.seed) as double:
+        async with elsewhere.node([], HOSTNAME="b", LEVEL4_SEEDS=it.seeds["a"]) as double:
             with trio.fail_after(20):
                 assert await double.process.wait() == 4
             assert "expected the node name 'b' to be free" in double.tail()

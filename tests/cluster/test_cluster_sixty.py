@@ -16,19 +16,14 @@ from pathlib import Path
 
 import pytest
 import trio
-from cluster_rig import Cluster, cluster, hosts, live_on, log_of, market, started, terms, until_markets
+from cluster_rig import Cluster, all_live_on, cluster, crowd, hosts, log_of, started, terms, until_markets
 
 from level4.client import Integrity
 from level4.model import TOPIC_OF, Event, Spread
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-BASES = ("BTC", "ETH", "SOL", "XRP", "ADA")
-EXCHANGES = {"KRAKEN": "USD", "COINBASE": "USD", "OKX": "USDT", "BINANCE": "USDT"}
-MARKETS = [
-    market(n, BASES[n % len(BASES)], exchange, EXCHANGES[exchange])
-    for n, exchange in enumerate([*EXCHANGES] * 15, start=1)
-]
+MARKETS = crowd(60)
 IDS = {one.id for one in MARKETS}
 RATE = 10
 """Book updates of each market a second."""
@@ -41,7 +36,7 @@ async def test_five_nodes_lose_two_one_after_the_other(tmp_path: Path, profile: 
     async with cluster(tmp_path, rate=RATE) as it:
         await it.start_all("a", "b", "c", "d", "e", LEVEL4_SWIM_PROFILE=profile)
         await started(it.clients["a"], *MARKETS)
-        await it.rig.until(partial(all_live_on, nodes=set(it.nodes)), 60)
+        await it.rig.until(partial(all_live_on, ids=IDS, nodes=set(it.nodes)), 60)
         print(f"\nprofile {profile}, {len(IDS)} markets, {RATE} updates a second each; {await costs(it)}")
         for _ in range(2):
             await lose_one(it)
@@ -61,7 +56,7 @@ async def lose_one(it: Cluster) -> None:
     seen, killed = len(it.rig.events), time.time()
     began = trio.current_time()
     await it.kill(victim)
-    await it.rig.until(partial(all_live_on, nodes=set(it.nodes)), 30)
+    await it.rig.until(partial(all_live_on, ids=IDS, nodes=set(it.nodes)), 30)
     taken = trio.current_time() - began
     known = min(when(line) for child in it.nodes.values() for line in log_of(child) if failed(line, victim)) - killed
     first: dict[int, float] = {}
@@ -89,10 +84,6 @@ def judge(events: list[Event]) -> None:
         assert (account.old_host, account.duplicates, account.lost) == (0, 0, 0), (market_id, topic, account)
         if market_id is not None and topic == TOPIC_OF[Spread]:
             assert account.unknown == account.epochs - 1 == len(terms(events, market_id)) - 1
-
-
-def all_live_on(events: list[Event], nodes: set[str]) -> bool:
-    return set().union(*(live_on(events, name) for name in nodes)) == IDS
 
 
 def failed(line: dict[str, object], victim: str) -> bool:

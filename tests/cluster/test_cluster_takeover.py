@@ -173,7 +173,6 @@ async def test_after_all_nodes_died_one_that_nobody_knew_takes_everything(tmp_pa
         await it.rig.until(lambda events: {e.market_id for e in accepted(events)} == {1, 2, 3, 4})
         await it.kill("a")
         await it.kill("b")
-        it.seed = ""
         await it.start("c")
         began = trio.current_time()
         await it.rig.until(lambda events: live_on(events, "c") == {1, 2, 3, 4}, 60)

@@ -27,6 +27,8 @@ class Rig:
     address: str
     folder: Path
     events: list[Event] = field(default_factory=list)
+    read_at: list[float] = field(default_factory=list)
+    """When each of `events` was read, monotonic seconds."""
     _changed: trio.Event = field(default_factory=trio.Event)
 
     @asynccontextmanager
@@ -52,6 +54,7 @@ class Rig:
             async with reader:  # waits until a node has made the topics
                 async for record in reader:
                     self.events.append(record.event)
+                    self.read_at.append(trio.current_time())
                     self._changed.set()
                     self._changed = trio.Event()
 
