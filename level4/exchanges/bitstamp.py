@@ -189,6 +189,7 @@ class BitstampDiff(Scheme):
 class BitstampTop(BitstampDiff):
     protocol = "bitstamp.v2.top"
     sync = seeded_by_rest(joins=unproven, follows=unproven)
+    heals = True
     book = "order_book_"
 
     def __init__(self) -> None:

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Final, Literal
 
 from msgspec import Struct, ValidationError
 
 from level4.book import seeded_in_stream
+from level4.book.numbers import number
 from level4.exchanges.hyperliquid_instruments import instruments
 from level4.exchanges.scheme import Channel, Limits, Scheme
 from level4.exchanges.wire import any_json, decoder, message, milliseconds_us
@@ -112,8 +112,8 @@ def _topped(touch: list[Level], levels: list[Level], sign: int) -> list[Level]:
     """One side with another best level; an empty touch is an empty side."""
     if not touch:
         return []
-    best = sign * Decimal(touch[0][0])
-    return touch + [level for level in levels if sign * Decimal(level[0]) < best]
+    best = sign * number(touch[0][0])
+    return touch + [level for level in levels if sign * number(level[0]) < best]
 
 
 class Hyperliquid(Scheme):
@@ -132,6 +132,7 @@ class Hyperliquid(Scheme):
         rest_weight_per_minute=900,
     )
     sync = seeded_in_stream()
+    heals = True
     ping_seconds = 10.0
     exchange_us = staticmethod(milliseconds_us)
 

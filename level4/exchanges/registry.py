@@ -22,6 +22,7 @@ from level4.exchanges.gemini import Gemini
 from level4.exchanges.gemini_v2 import GeminiV2
 from level4.exchanges.hitbtc import Hitbtc
 from level4.exchanges.hitbtc_v2 import HitbtcV2
+from level4.exchanges.hyperliquid import Hyperliquid
 from level4.exchanges.kraken import KrakenSpotV2
 from level4.exchanges.kraken_futures import KrakenFuturesV1
 from level4.exchanges.kraken_unified import KrakenFuturesV2
@@ -58,6 +59,7 @@ PROTOCOLS: Final[dict[str, SchemeClass]] = {
         GeminiV2,
         Hitbtc,
         HitbtcV2,
+        Hyperliquid,
         KrakenFuturesV1,
         KrakenFuturesV2,
         KrakenSpotV1,
@@ -110,6 +112,8 @@ VENUES: Final[dict[tuple[str, MarketType], Venue]] = {
         Venue("GEMINI", MarketType.SPOT, Gemini, Gemini),
         Venue("HITBTC", MarketType.SPOT, Hitbtc, Hitbtc),
         Venue("HITBTC", MarketType.PERP, Hitbtc, Hitbtc),
+        Venue("HYPERLIQUID", MarketType.SPOT, Hyperliquid, Hyperliquid),
+        Venue("HYPERLIQUID", MarketType.PERP, Hyperliquid, Hyperliquid),
         Venue("KRAKEN", MarketType.SPOT, KrakenSpotV2, KrakenSpotV2),
         Venue("KRAKEN", MarketType.PERP, KrakenFuturesV1, KrakenFuturesV1),
         Venue("KRAKEN", MarketType.FUTURE, KrakenFuturesV1, KrakenFuturesV1),

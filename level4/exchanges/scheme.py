@@ -66,6 +66,8 @@ class Scheme:
     sync: ClassVar[Sync]
     contiguous_trade_ids: ClassVar[bool] = False
     """Whether trade ids of a market are integers that rise by exactly one: a hole is then a known loss."""
+    heals: ClassVar[bool] = False
+    """Whether every message is the whole book, or its whole top, so that the next one heals what was lost."""
     crossed_seconds: ClassVar[float | None] = 5.0
     """How long this exchange's updates can explain a book that is crossed or locked; None: for ever."""
     ping_seconds: ClassVar[float | None] = None

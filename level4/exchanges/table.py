@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from level4.book import Sync
 from level4.exchanges.registry import PROTOCOLS, VENUES, SchemeClass, Venue
 
 _HEAD = """\
@@ -30,9 +29,9 @@ For replay of recordings, or to choose:
 """
 
 
-def proof(sync: Sync) -> str:
+def proof(scheme: SchemeClass) -> str:
     """How a missing update is noticed, in words."""
-    proofs = []
+    sync, proofs = scheme.sync, []
     if sync.connection_sequence:
         proofs.append("numbers of the connection")
     if sync.follows is not None and sync.follows.__name__ not in ("unproven", "newer"):
@@ -41,6 +40,8 @@ def proof(sync: Sync) -> str:
         proofs.append("checksum")
     if sync.named_rows:
         proofs.append("ids of rows")
+    if scheme.heals:
+        proofs.append("none needed: the next message heals what was lost")
     return ", ".join(proofs) or "none"
 
 
@@ -49,7 +50,7 @@ def _row(venue: Venue, types: list[str]) -> str:
     protocol = f"`{book.protocol}`" + ("" if venue.trades is book else f", trades `{venue.trades.protocol}`")
     seed = "REST" if book.sync.rest else "in the stream"
     ids = "contiguous: a hole is a known loss" if venue.trades.contiguous_trade_ids else "as the exchange gives them"
-    return f"| {venue.exchange} | {', '.join(types)} | {protocol} | {seed} | {proof(book.sync)} | {ids} |"
+    return f"| {venue.exchange} | {', '.join(types)} | {protocol} | {seed} | {proof(book)} | {ids} |"
 
 
 def markdown() -> str:

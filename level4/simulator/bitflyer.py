@@ -26,7 +26,7 @@ from level4.simulator.listing import listed
 from level4.simulator.rest import Request, Response
 from level4.simulator.session import Session
 from level4.simulator.subscribed import Subscribed, decoded, framed
-from level4.simulator.synthetic import Market, Pace, text, timestamp
+from level4.simulator.synthetic import Market, Pace, number, timestamp
 from level4.simulator.walk import Fill
 
 SNAPSHOT_SECONDS = 5.0
@@ -178,9 +178,3 @@ def _execution(fill: Fill) -> str:
         f'"size":{number(fill.size)},"exec_date":"{stamp}","buy_child_order_acceptance_id":"{orders[0]}",'
         f'"sell_child_order_acceptance_id":"{orders[1]}"}}'
     )
-
-
-def number(value: Decimal) -> str:
-    """As the exchange writes it: no superfluous zeros, but `.0` at whole numbers."""
-    plain = text(value.normalize() if value else value)
-    return plain if "." in plain else f"{plain}.0"

@@ -33,6 +33,7 @@ from level4.simulator.deribit import Deribit
 from level4.simulator.faults import AT_ONCE, Channel, Fault, FaultKind, FaultPlan
 from level4.simulator.gemini import Gemini
 from level4.simulator.hitbtc import Hitbtc
+from level4.simulator.hyperliquid import Hyperliquid
 from level4.simulator.kraken import Kraken
 from level4.simulator.kraken_futures import KrakenFutures
 from level4.simulator.kraken_unified import KrakenUnified
@@ -66,6 +67,7 @@ _EXCHANGES: Final[tuple[Callable[[list[str], Pace, FaultPlan], Synthetic], ...]]
     Deribit,
     Gemini,
     Hitbtc,
+    Hyperliquid,
     KrakenFutures,
     KrakenUnified,
     Okx,

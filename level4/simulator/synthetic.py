@@ -160,6 +160,12 @@ def text(number: Decimal) -> str:
     return format(number, "f")
 
 
+def number(value: Decimal) -> str:
+    """As some exchanges write numbers: no superfluous zeros, but `.0` at whole ones."""
+    plain = text(value.normalize() if value else value)
+    return plain if "." in plain else f"{plain}.0"
+
+
 def timestamp(decimals: int = 6) -> str:
     """Now, RFC 3339 with `Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[: 20 + decimals] + "Z"

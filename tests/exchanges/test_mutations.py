@@ -128,6 +128,7 @@ SILENT = {
     "bybit.v5.linear": "the same class as bybit.v5",
     "bybit.v5.option": "the same class as bybit.v5",
     "bybit.v5.spot": "the same class as bybit.v5",
+    "hyperliquid.v1": "nobody has recorded it yet",
     "kraken_futures.v2": "nobody has recorded it yet",
     "okx.v5.rest": "the same module as okx.v5",
 }

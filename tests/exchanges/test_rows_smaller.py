@@ -1,5 +1,5 @@
-"""Every market type of Bitfinex, bitFlyer, BitMEX, Bitstamp, Gemini, HitBTC and Poloniex: a synthetic market on real
-sockets, through the feeds, to the very events; and what a lost, doubled or swapped frame of the book leads to."""
+"""Every market type of the smaller exchanges, from Bitfinex to Poloniex: a synthetic market on real sockets, through
+the feeds, to the very events; and what a lost, doubled or swapped frame of the book leads to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from simulated_row import Rig, Row, running, until
 
 from level4.exchanges.registry import VENUES
 from level4.model import MarketType
-from level4.simulator import Fault, FaultKind, bitfinex, bitflyer
+from level4.simulator import Fault, FaultKind, bitfinex, bitflyer, hyperliquid
 
 SPOT, PERP, FUTURE, INVERSE = MarketType.SPOT, MarketType.PERP, MarketType.FUTURE, MarketType.INVERSE
 ROWS = [
@@ -28,6 +28,8 @@ ROWS = [
     Row("HITBTC", SPOT, "BTC", "USDT"),
     Row("HITBTC", PERP, "ETH", "USDT"),
     Row("POLONIEX", SPOT, "BTC", "USDT", depth=20),
+    Row("HYPERLIQUID", SPOT, "BTC", "USDC", depth=5),
+    Row("HYPERLIQUID", PERP, "BTC", "USDC", depth=5),
 ]
 PROTOCOLS = {  # one market type of each: what follows does not depend on the type
     "bitfinex.v2": ROWS[0],
@@ -39,6 +41,7 @@ PROTOCOLS = {  # one market type of each: what follows does not depend on the ty
     "gemini.v2": ROWS[12],
     "hitbtc.v3": ROWS[13],
     "poloniex.v2": ROWS[15],
+    "hyperliquid.v1": ROWS[17],
 }
 DROP, DUPLICATE, REORDER = FaultKind.DROP, FaultKind.DUPLICATE, FaultKind.REORDER
 TOLD = {
@@ -51,6 +54,7 @@ HARMLESS = {
     "bitflyer.v1": {DROP, DUPLICATE, REORDER},  # cannot be told, and the next whole book heals it
     "bitstamp.v2.top": {DROP, DUPLICATE, REORDER},  # the next message is the whole book; older ones are left out
     "bitstamp.v2": {DUPLICATE},  # sizes are absolute
+    "hyperliquid.v1": {DROP, DUPLICATE, REORDER},  # the next frame is whole, or its top is; older ones are left out
     "gemini.v3": {DUPLICATE},
     "gemini.v2": {DUPLICATE},  # sizes are absolute
 }
@@ -70,6 +74,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes every few seconds comes often."""
     monkeypatch.setattr(bitfinex, "CHECKSUM_SECONDS", 0.1)
     monkeypatch.setattr(bitflyer, "SNAPSHOT_SECONDS", 0.2)
+    monkeypatch.setattr(hyperliquid, "FAST_SECONDS", 0.2)
     return
 
 

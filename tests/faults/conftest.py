@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from tally import CELL, Table
 
-from level4.simulator import bitfinex, bitflyer
+from level4.simulator import bitfinex, bitflyer, hyperliquid
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bitfinex, "CHECKSUM_SECONDS", 0.1)
     monkeypatch.setattr(bitflyer, "SNAPSHOT_SECONDS", 0.2)
+    monkeypatch.setattr(hyperliquid, "FAST_SECONDS", 0.2)
 
 
 _TABLE = Table()

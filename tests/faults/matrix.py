@@ -37,12 +37,13 @@ SIMULATED_TYPES = {
     "bybit.v5.inverse": MarketType.INVERSE,
     "bybit.v5.linear": MarketType.PERP,
     "bybit.v5.option": MarketType.OPTION,
+    "hyperliquid.v1": MarketType.PERP,
     "kraken_futures.v1": MarketType.PERP,
     "kraken_futures.v2": MarketType.PERP,
     "okx.v5.rest": MarketType.PERP,
 }
 """Where it is not SPOT."""
-DEPTHS = {"poloniex.v2": 20}
+DEPTHS = {"hyperliquid.v1": 5, "poloniex.v2": 20}
 """How many levels a protocol shows, where it is not all of the simulator's."""
 WARM_TURNS, PATIENCE_TURNS = 10, 8_000
 RESET_TURNS = 4 * MAX_OLD

@@ -119,10 +119,11 @@ class SimulatedExchange:
                 pass
 
     async def get(self, scheme: Scheme, path: str) -> bytes:
+        path, _, question = path.partition(" ")
         address = Address.of_url(scheme.rest + path)
         venue = next(each for each in self._venues if each.answers(address))
         target = f"/{address.host}{address.path}" + (f"?{address.query}" if address.query else "")
-        response = await venue.answer(Request("GET", target))
+        response = await venue.answer(Request("POST" if question else "GET", target, question.encode()))
         assert response.status == 200, response
         return response.body
 

@@ -42,8 +42,8 @@ def shown(protocol: str, kind: Kind) -> str:
         return COUNTED if protocol in IGNORES_OLD else AT_ONCE
     if kind is Kind.DUPLICATE:
         return AT_ONCE if protocol in NUMBERS and protocol not in IGNORES_OLD else HARMLESS
-    if protocol == "bitstamp.v2.top":
-        return HARMLESS  # every frame is the whole book, and older ones are left out
+    if PROTOCOLS[protocol].heals:
+        return HARMLESS  # older frames are left out
     if protocol in ONLY_CHECKED:
         return AT_ONCE if kind is Kind.DROP else LATE  # a late frame may lead back to what its checksum was made of
     return AT_ONCE if protocol in NUMBERS else BLIND

@@ -26,6 +26,7 @@ SLOW = [
     ("DERIBIT", SPOT),
     ("GEMINI", SPOT),
     ("HITBTC", SPOT),
+    ("HYPERLIQUID", PERP),
     ("KRAKEN", SPOT),
     ("KRAKEN", PERP),
     ("OKX", SPOT),

@@ -56,6 +56,8 @@ QUOTES = {
     ("DERIBIT", FUTURE): "USDC",
     ("HITBTC", SPOT): "USDT",
     ("HITBTC", PERP): "USDT",
+    ("HYPERLIQUID", SPOT): "USDC",
+    ("HYPERLIQUID", PERP): "USDC",
     ("OKX", SPOT): "USDT",
     ("OKX", PERP): "USDT",
     ("OKX", FUTURE): "USDT",

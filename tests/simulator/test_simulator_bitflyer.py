@@ -11,6 +11,7 @@ from consumer import Consumer, agrees, consume, having, listing, recorded, reply
 from simulated import Json, running, send, texts
 
 from level4.simulator import Channel, Fault, FaultKind, Simulator, bitflyer
+from level4.simulator.synthetic import number
 
 WS = "ws.lightstream.bitflyer.com/json-rpc"
 REST = "api.bitflyer.com/v1"
@@ -108,7 +109,7 @@ async def test_acks_and_errors() -> None:
 
 def test_whole_numbers_end_in_a_zero() -> None:
     cases = {"5860832": "5860832.0", "0.0100": "0.01", "1E+3": "1000.0", "0": "0.0", "0.00000001": "0.00000001"}
-    assert {text: bitflyer.number(Decimal(text)) for text in cases} == cases
+    assert {text: number(Decimal(text)) for text in cases} == cases
 
 
 async def test_lists() -> None:
