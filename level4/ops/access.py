@@ -46,13 +46,15 @@ def access_of(settings: Settings) -> Access:
 
 def credentials_of(settings: Settings) -> Credentials:
     """What this process shows to a node, and whom it believes."""
-    tokens = [] if settings.tokens is None else split_tokens(settings.tokens.reveal())
+    secret = settings.tokens
+    tokens = [] if secret is None else split_tokens(secret.reveal())
     return Credentials(
         ca=settings.tls_ca,
         cert=settings.tls_cert,
         key=settings.tls_key,
         server_name=settings.tls_server_name,
         token=tokens[0] if tokens else None,
+        token_file=None if secret is None else secret.path,
     )
 
 

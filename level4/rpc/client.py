@@ -195,22 +195,35 @@ async def connect(
         config = Configuration(ssl_target_name_override=credentials.server_name)
         channel = Channel(host, port, ssl=context, config=config)
         if credentials.token is not None:
-            listen(channel, *show(credentials.token))
+            listen(channel, *show(lambda: credentials.token))
         try:
             yield ControlClient(channel, loop, f"{host}:{port}", timeout)
         except Exception as error:
             failure = error
         finally:
-            channel.close()
+            with trio.CancelScope(shield=True):
+                await on_asyncio(hang_up, loop)(channel)
     if failure is not None:
         raise failure  # out here, so that the loop's nurseries do not wrap it in a group
 
 
-def show(token: str) -> tuple[type[SendRequest], Callable[[SendRequest], Coroutine[Any, Any, None]]]:
-    """What to listen for on a channel, so that each of its calls shows the token."""
+async def hang_up(channel: Channel) -> None:
+    """asyncio: close a channel, and its socket with it. A plain close of TLS waits for the other side's farewell, and
+    the loop that is about to end would leave the socket open."""
+    transport = getattr(getattr(channel._protocol, "connection", None), "_transport", None)
+    channel.close()
+    if transport is not None:
+        transport.abort()
+        await asyncio.sleep(0)
+
+
+def show(
+    token: Callable[[], str | None],
+) -> tuple[type[SendRequest], Callable[[SendRequest], Coroutine[Any, Any, None]]]:
+    """What to listen for on a channel, so that each of its calls shows the token of that moment."""
 
     async def add(request: SendRequest) -> None:
-        request.metadata["authorization"] = f"Bearer {token}"
+        request.metadata["authorization"] = f"Bearer {token()}"
 
     return SendRequest, add
 

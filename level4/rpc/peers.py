@@ -1,12 +1,16 @@
 """Calls from node to node: one connection to each, kept, made with the first call.
 
-All of them live in one asyncio loop that `Peers.run` owns. A call passes on what is left of its caller's deadline, so
-that nobody works for a caller who is gone. Failures are `level4.rpc.errors`, as with the client of the control service.
+All of them live in one asyncio loop that `Peers.run` owns. A node lives longer than its certificates and tokens: they
+are read again when their files changed, for the next connection and the next call. A call passes on what is left of its
+caller's deadline, so that nobody works for a caller who is gone. Failures are `level4.rpc.errors`, as with the client
+of the control service.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
@@ -29,7 +33,7 @@ from level4.proto.level4_pb2 import (
     WatchBookRequest,
 )
 from level4.rpc.bridge import on_asyncio, open_loop
-from level4.rpc.client import failures, show
+from level4.rpc.client import failures, hang_up, show
 from level4.rpc.errors import NodeUnavailableError
 from level4.rpc.security import Credentials
 
@@ -47,21 +51,24 @@ class Peers:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
+        self._context: Callable[[], ssl.SSLContext | None] = lambda: None
+        self._token: Callable[[], str | None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: dict[str, Channel] = {}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises ConfigError when the credentials are not good."""
-        self._credentials.context()
+        self._context, self._token = self._credentials.newest_context(), self._credentials.newest_token()
         async with open_loop() as self._loop:
             try:
                 task_status.started()
                 await trio.sleep_forever()
             finally:
-                for channel in self._channels.values():
-                    channel.close()
+                loop, self._loop = self._loop, None
+                with trio.CancelScope(shield=True):
+                    for channel in list(self._channels.values()):
+                        await on_asyncio(hang_up, loop)(channel)
                 self._channels.clear()
-                self._loop = None
 
     async def host(self, address: str, market: Market, wait_live: bool, seconds: float = SECONDS) -> StartMarketReply:
         request = StartMarketRequest(market=market, wait_live=wait_live)
@@ -90,16 +97,17 @@ class Peers:
             raise NodeUnavailableError("this node is shutting down and asks no others; try again")
         if address not in self._channels:
             self._channels[address] = await on_asyncio(partial(self._channel, address), self._loop)()
-        return PeerStub(self._channels[address])
+        channel = self._channels[address]
+        channel._ssl = self._context()  # for when it has to connect again
+        return PeerStub(channel)
 
     async def _channel(self, address: str) -> Channel:
         """asyncio: a channel belongs to the loop it is made in."""
         host, _, port = address.rpartition(":")
-        credentials = self._credentials
-        config = Configuration(ssl_target_name_override=credentials.server_name)
-        channel = Channel(host.strip("[]"), int(port), ssl=credentials.context(), config=config)
-        if credentials.token is not None:
-            listen(channel, *show(credentials.token))
+        config = Configuration(ssl_target_name_override=self._credentials.server_name)
+        channel = Channel(host.strip("[]"), int(port), ssl=self._context(), config=config)
+        if self._token() is not None:
+            listen(channel, *show(self._token))
         return channel
 
     async def _call(self, address: str, method: UnaryUnaryMethod[Req, Rep], request: Req, seconds: float) -> Rep:

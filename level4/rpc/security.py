@@ -181,6 +181,8 @@ class Credentials:
     server_name: str | None = None
     """Name the node's certificate must bear. None: the host that is called."""
     token: str | None = None
+    token_file: Path | None = None
+    """Where the token came from, for who lives longer than it: the first one in there is shown."""
 
     @property
     def tls(self) -> bool:
@@ -201,3 +203,22 @@ class Credentials:
                 _load_authority(context, self.cert)
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return _common(context)
+
+    def newest_context(self) -> Callable[[], ssl.SSLContext | None]:
+        """For who lives longer than the files: each call gives what `context` gives, made anew when a file changed.
+
+        Raises ConfigError when they are not good now; later, what was good stays in force.
+        """
+        files = [path for path in (self.ca, self.cert, self.key) if path is not None]
+        return _Rereading(files, self.context).get
+
+    def newest_token(self) -> Callable[[], str | None]:
+        """Likewise for the token."""
+        file = self.token_file
+        return (lambda: self.token) if file is None else _Rereading([file], lambda: _first_token(file)).get
+
+
+def _first_token(file: Path) -> str:
+    text = _read(file)
+    _digests(text, str(file))
+    return split_tokens(text)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +42,7 @@ class Cluster:
         started = [line for line in log_of(child) if line["event"] == "node started"][-1]
         self.seeds[name] = str(started["gossip"])
         port = int(str(started["control"]).rpartition(":")[2])
-        credentials = Credentials(token=env.get("LEVEL4_TOKENS"))
-        client = await self.stack.enter_async_context(connect("127.0.0.1", port, credentials=credentials))
+        client = await self.stack.enter_async_context(connect("127.0.0.1", port, credentials=credentials_of(env)))
         self.nodes[name], self.clients[name] = child, client
         return client
 
@@ -66,6 +65,14 @@ class Cluster:
     def _forget(self, name: str) -> Child:
         self.clients.pop(name)
         return self.nodes.pop(name)
+
+
+def credentials_of(env: Mapping[str, str]) -> Credentials:
+    """Those of somebody with the same settings."""
+    ca, cert = (Path(env[name]) if name in env else None for name in ("LEVEL4_TLS_CA", "LEVEL4_TLS_CERT"))
+    file = env.get("LEVEL4_TOKENS_FILE")
+    token = env.get("LEVEL4_TOKENS") if file is None else Path(file).read_text().split()[0]
+    return Credentials(ca, cert, None, env.get("LEVEL4_TLS_SERVER_NAME"), token)
 
 
 def log_of(child: Child) -> list[dict[str, object]]:

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from level4.cluster import gossip
-from level4.cluster.gossip import Gossip, GossipSettings, split_address
+from level4.cluster.gossip import Gossip, GossipSettings
+from level4.cluster.whereabouts import split_address
 from level4.model import ConfigError
 from level4.swim import LOCAL, Address, Change, Event, MemberEvent, NameConflict
 
@@ -186,7 +187,7 @@ async def test_an_advertised_address_is_told_to_others() -> None:
 
 async def test_a_node_whose_machine_gets_another_address_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     routes: list[str | None] = ["127.0.0.1"]
-    monkeypatch.setattr(gossip, "_route_towards", lambda peer, family: routes[-1])
+    monkeypatch.setattr(gossip, "route_towards", lambda seeds, own: routes[-1])
     monkeypatch.setattr(gossip, "ROUTE_SECONDS", 0.05)
     async with cluster() as start:
         a = await start("a")

@@ -61,6 +61,10 @@ def test_a_client_shows_the_first_token_and_the_certificate(cert: str) -> None:
         ca=Path(cert), server_name="level4", token="first-token-0123456"
     )
     assert credentials_of(load({})) == Credentials()
+    file = Path(cert).parent / "tokens"
+    file.write_text(TOKENS)
+    of_file = credentials_of(load({"LEVEL4_TOKENS_FILE": str(file)}))
+    assert of_file == Credentials(token="first-token-0123456", token_file=file)
 
 
 def test_tokens_of_a_file_are_watched_and_all_are_masked_in_logs(tmp_path: Path) -> None:
