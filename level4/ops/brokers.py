@@ -15,7 +15,8 @@ from level4.publish.topics import explain
 SECONDS: Final = 5.0
 """For the first answer of a broker."""
 _UNKNOWN_TOPIC: Final = 3
-_WRITE, _READ, _CREATE = "WRITE", "READ", "CREATE"
+_NOT_AUTHORIZED: Final = 29
+_WRITE, _READ, _CREATE, _ALTER = "WRITE", "READ", "CREATE", "ALTER"
 
 
 def check_kafka(settings: KafkaSettings, market_ids: Iterable[int]) -> list[Finding]:
@@ -31,10 +32,12 @@ def check_kafka(settings: KafkaSettings, market_ids: Iterable[int]) -> list[Find
         log_topic = LogSettings(settings).topic
         names = [*settings.layout.names, log_topic]
         topics = {topic["name"]: topic for topic in admin.describe_topics(names)}
-        may_create = _may(cluster, _CREATE)
+        may_create_any = _CREATE in (cluster.get("authorized_operations") or ())
         for name in names:
             wanted = 1 if name == log_topic else max(market_ids, default=0) + 1
-            findings.append(_topic(name, topics.get(name), wanted, settings, may_create, exactly=name == log_topic))
+            topic = topics.get(name, {"error_code": _UNKNOWN_TOPIC})
+            may_create = may_create_any or _may(topic, _CREATE)
+            findings.append(_topic(name, topic, wanted, settings, may_create, exactly=name == log_topic))
         return findings
     except Exception as error:  # as above
         return [fail("kafka", f"{where}: {explain(error)}", "does this user have the right to describe?")]
@@ -44,7 +47,7 @@ def check_kafka(settings: KafkaSettings, market_ids: Iterable[int]) -> list[Find
 
 def _topic(
     name: str,
-    topic: dict[str, Any] | None,
+    topic: dict[str, Any],
     wanted: int,
     settings: KafkaSettings,
     may_create: bool,
@@ -52,14 +55,16 @@ def _topic(
     exactly: bool,
 ) -> Finding:
     check = f"topic {name}"
-    if topic is None or topic["error_code"] == _UNKNOWN_TOPIC:
+    if topic["error_code"] == _UNKNOWN_TOPIC:
         if not settings.layout.create:
             return fail(check, "is missing", "create it, or LEVEL4_CREATE_TOPICS=true")
         if not may_create:
-            return fail(check, "is missing, and this user may not create topics", "create it, or grant Create")
+            return fail(check, "is missing, and this user may not create it", "create it, or grant CREATE on it")
         return ok(check, "is missing; the node will create it")
+    if topic["error_code"] == _NOT_AUTHORIZED:
+        return fail(check, "this user may not even see it", "grant WRITE on it")
     if topic["error_code"]:
-        return fail(check, f"Kafka answers with error {topic['error_code']} for it", "grant Describe and Write")
+        return fail(check, f"Kafka answers with error {topic['error_code']} for it", "see the broker's log")
     partitions = len(topic["partitions"])
     missing = [right for right in ([_WRITE, _READ] if exactly else [_WRITE]) if not _may(topic, right)]
     if missing:
@@ -68,6 +73,8 @@ def _topic(
         return fail(check, f"has {partitions} partitions, needs exactly {wanted}", "it must be made anew")
     if partitions < wanted:
         text = f"has {partitions} partitions, the highest market id needs {wanted}"
+        if settings.layout.create and not _may(topic, _ALTER):
+            return fail(check, f"{text}, and this user may not add partitions", "add them, or grant ALTER on it")
         if settings.layout.create:
             return warn(check, text, "the node will add partitions when that market is started")
         return fail(check, text, f"kafka-topics --alter --topic {name} --partitions {wanted}")
@@ -79,5 +86,5 @@ def _topic(
 
 def _may(described: dict[str, Any], right: str) -> bool:
     """Whether the operation is among the authorized ones; a broker that does not tell is not doubted."""
-    told = next((value for key, value in described.items() if key.endswith("authorized_operations")), None)
-    return right in told if isinstance(told, list | set | tuple) and told else True
+    told = described.get("authorized_operations")
+    return not told or right in told

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaProducer  # type: ignore[import-untyped]
-from kafka.errors import KafkaConnectionError, KafkaTimeoutError  # type: ignore[import-untyped]
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError  # type: ignore[import-untyped]
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]
 from kafka.net.manager import KafkaConnectionManager  # type: ignore[import-untyped]
 from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
@@ -203,7 +203,9 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # it ships no typ
     async def _connect(self, node: Any, connection: Any, *rest: Any, **how: Any) -> None:
         await super()._connect(node, connection, *rest, **how)
         if connection.init_future.failed():
-            self.reason = connection.init_future.exception
+            error = connection.init_future.exception
+            if self.reason is None or not isinstance(error, RequestTimedOutError):  # cut short by the constructor's end
+                self.reason = error
 
 
 def remembering(made: list[KafkaNetClient]) -> Callable[..., KafkaNetClient]:

@@ -35,7 +35,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
 )
 
 from level4.publish.encode import Record
-from level4.publish.topics import explain
+from level4.publish.topics import explain, explain_refusal
 
 _REFUSED: Final = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError, InvalidTimestampError)
 """Errors that blame a record itself."""
@@ -153,8 +153,10 @@ class KafkaLink:
         """Why the current producer must be replaced; None while it works."""
         if self._session is None:
             return "not connected"
-        error = self._session.failure
-        return None if error is None else explain(error)
+        error, lane = self._session.failure, self._session.failed_lane
+        if error is None:
+            return None
+        return explain(error) if lane is None else explain_refusal(error, lane.topic, "WRITE")
 
     def open(self) -> None:
         """Replace the producer: topics first, then a new one, then everything unacknowledged again.

@@ -22,7 +22,7 @@ import trio
 
 from level4.model import Level4Error, UnavailableError
 from level4.publish.ownership_client import LogClient, LogRecord, LogSettings, Outgoing
-from level4.publish.topics import explain
+from level4.publish.topics import explain, explain_refusal
 
 _log = structlog.get_logger("level4.publish")
 
@@ -166,7 +166,7 @@ class OwnershipLog:
                 # Not abandoned when cancelled: what has been read by then is delivered.
                 records = await trio.to_thread.run_sync(client.poll, limiter=self._threads)
             except Exception as error:  # whatever it is, this consumer cannot be used
-                self._break(explain(error))
+                self._break(explain_refusal(error, self._settings.topic, "READ"))
                 return
             if records and not self._reread:
                 self._position = records[-1].offset + 1
@@ -195,7 +195,7 @@ class OwnershipLog:
 
     def _settle(self, client: LogClient, append: _Append, result: object) -> None:
         if isinstance(result, Exception):
-            append.error = append.error or explain(result)
+            append.error = append.error or explain_refusal(result, self._settings.topic, "WRITE")
             if client is self._client:  # else it was ended by us, which fails all that it still had
                 self._break(append.error)
         else:

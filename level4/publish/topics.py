@@ -23,6 +23,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
     KafkaError,
     NoError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnsupportedVersionError,
     for_code,
 )
@@ -172,6 +173,17 @@ def _create(admin: KafkaAdminClient, names: Sequence[str], layout: Layout) -> No
             f"{reason} (partitions {layout.partitions}, replication factor {layout.replication_factor}); "
             "create it by hand, or allow this user to create topics"
         )
+
+
+def explain_refusal(error: Exception, topic: str, right: str) -> str:
+    """As `explain`; where Kafka refused a user the topic, what to grant."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        verb = "read" if right == "READ" else "write to"
+        return f"this user may not {verb} {topic}: grant {right} on it ({type(error).__name__})"
+    told = explain(error)
+    if "ClusterAuthorizationFailed" in told:  # of an idempotent producer: a right to write to any topic is enough
+        return f"this user may not write to {topic}, nor to any other: grant WRITE on it ({told})"
+    return told
 
 
 def explain(error: Exception) -> str:

@@ -1,4 +1,8 @@
-"""Brokers of several makers as child processes, each with data that outlives a kill -9."""
+"""Brokers of several makers as child processes, each with data that outlives a kill -9.
+
+Apache Kafka takes seconds to come up, so one serves all tests that ask for it, one after the other: each finds it
+running and without topics of ours (`emptied`). What is quick to start is started for each test.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import functools
 import importlib.util
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 
 from level4.model import UnavailableError
 from level4.publish.embedded import BrokerProcess, EmbeddedBroker
@@ -92,26 +98,23 @@ def durable_tansu() -> Iterator[EmbeddedBroker]:
             yield broker
 
 
-@contextmanager
-def broker_of(kind: str, folder: Path) -> Iterator[BrokerProcess]:
-    """A running broker: `apache`, `tansu` (in an S3 store) or `noida`. Skips what cannot be had."""
-    if kind == "tansu":
-        USED["Tansu in an S3 store"] += 1
-        with durable_tansu() as tansu:
-            yield tansu
-        return
-    if kind == "apache":
-        had, what = fetch_apache_kafka()
-        if not had:
-            pytest.skip(f"no Apache Kafka: {what}")
-        USED[f"Apache Kafka {what}"] += 1
-    else:
-        USED["noida-db"] += 1
-    with ApacheKafka(folder / "kafka") if kind == "apache" else Noida(folder / "noida") as broker:
-        yield broker
+def emptied(broker: BrokerProcess) -> None:
+    """Leave the broker as a new one, whatever the last test did to it: running, and without topics of ours."""
+    if broker.pid:
+        broker.thaw()
+    broker.start()
+    admin = KafkaAdminClient(bootstrap_servers=broker.endpoint)
+    try:
+        deadline = time.monotonic() + 30
+        while ours := [name for name in admin.list_topics() if name.startswith("level4.")]:
+            assert time.monotonic() < deadline, ours
+            admin.delete_topics(ours, raise_errors=False)
+    finally:
+        admin.close()
 
 
 APACHE = pytest.param("apache", marks=pytest.mark.apache_kafka)
 TANSU = pytest.param("tansu", marks=pytest.mark.broker)
+TANSU_IN_MEMORY = pytest.param("memory", marks=pytest.mark.broker)
 TANSU_SLOW = pytest.param("tansu", marks=[pytest.mark.broker, pytest.mark.slow])
 NOIDA = pytest.param("noida", marks=pytest.mark.broker)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 
 import pytest
 import trio
-from kafka_brokers import USED, broker_of
+from kafka_brokers import USED
 from kafka_load import publishing, settings, spread, trade
+from kafka_secured import SecuredKafka
 
 from level4.client import Integrity, Reader, Record
 from level4.model import SPREAD, TIMESALES, Spread
@@ -20,14 +20,13 @@ MARKETS = range(1, 9)
 EVENTS = 500
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def endpoint(request: pytest.FixtureRequest) -> str:
     if named := os.environ.get("LEVEL4_TEST_KAFKA"):
         USED["the broker named by LEVEL4_TEST_KAFKA"] += 1
-        yield named
-        return
-    with broker_of("apache", tmp_path_factory.mktemp("delivery")) as broker:
-        yield broker.endpoint
+        return named
+    started: SecuredKafka = request.getfixturevalue("apache")
+    return started.admin
 
 
 def read_since(endpoint: str, start_us: int, epoch: int) -> list[Record]:

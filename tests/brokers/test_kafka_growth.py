@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import trio
 from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 from kafka.admin import ConfigResource, ConfigResourceType  # type: ignore[import-untyped]
-from kafka_brokers import APACHE, NOIDA, broker_of
+from kafka_brokers import APACHE, NOIDA
 from kafka_load import publishing, settings, spread, trade, until
 
 from level4.client import Reader
@@ -17,13 +14,6 @@ from level4.model import SPREAD, STATUS, TIMESALES, ConfigError
 from level4.publish import Layout
 from level4.publish.embedded import BrokerProcess
 from level4.publish.topics import count_partitions
-
-
-@pytest.fixture
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerProcess]:
-    with broker_of(request.param, tmp_path) as running:
-        yield running
-
 
 on_brokers_that_grow = pytest.mark.parametrize("broker", [APACHE, NOIDA], indirect=True)
 

@@ -1,157 +1,82 @@
-"""TLS, users and rights on a real Apache Kafka: settings as they come from the environment, and the least rights."""
+"""TLS, users and rights on a real Apache Kafka: settings as they come from the environment, and the least rights.
+
+The authorizer is Kafka's own. The documented rights are enough for all that a node does; each one that is missing is
+told by `level4 doctor` and by the part of the node that needs it.
+"""
 
 from __future__ import annotations
 
 import gc
-import socket
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
-import trustme
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from kafka import KafkaAdminClient  # type: ignore[import-untyped]
-from kafka.admin import (  # type: ignore[import-untyped]
-    ACL,
-    ACLOperation,
-    ACLPermissionType,
-    ACLResourcePatternType,
-    ResourcePattern,
-    ResourceType,
-)
-from kafka_brokers import USED, ApacheKafka, fetch_apache_kafka
 from kafka_load import trade, until
+from kafka_secured import Right, SecuredKafka
 
 from level4.client import Reader
-from level4.model import TIMESALES, ConfigError
+from level4.cluster.ledger import Ledger
+from level4.model import STATUS, TIMESALES, ConfigError, MarketRequest, MarketType
+from level4.ops.brokers import check_kafka
+from level4.ops.findings import Verdict
 from level4.ops.kafka import kafka_settings
 from level4.ops.settings import load
-from level4.publish import KafkaPublisher, PublisherSettings
+from level4.placement import NodeRecord, Writer
+from level4.publish import KafkaPublisher, KafkaSettings, LogSettings, OwnershipLog, PublisherSettings
 
 pytestmark = pytest.mark.apache_kafka
 
-PASSWORD = "correct-horse-battery"
-LEAST_RIGHTS = ("WRITE", "CREATE", "ALTER")
-"""What the documentation says a node needs on topics whose names begin with `level4.`."""
+LEAST: tuple[Right, ...] = (
+    ("WRITE", "level4."),
+    ("READ", "level4.markets"),
+    ("CREATE", "level4."),
+    ("ALTER", "level4."),
+)
+"""What the documentation says a node needs."""
 
 
-@dataclass(frozen=True)
-class Secured:
-    """A broker with a plain listener for its administrator, one with users over TLS, one with mutual TLS."""
-
-    admin: str
-    users: str
-    mutual: str
-    ca: Path
-    certificate: Path
-    key: Path
-
-    def environment(self, **changes: str) -> dict[str, str]:
-        """The variables of a node that logs in as `level4`."""
-        given = {
-            "KAFKA_ENDPOINTS": self.users,
-            "LEVEL4_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
-            "LEVEL4_KAFKA_USERNAME": "level4",
-            "LEVEL4_KAFKA_PASSWORD": PASSWORD,
-            "LEVEL4_KAFKA_CA": str(self.ca),
-            "LEVEL4_PARTITIONS": "8",
-        }
-        return {name: value for name, value in (given | changes).items() if value}
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports: list[int] = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-def write_key_pair(authority: trustme.CA, folder: Path, name: str) -> tuple[Path, Path]:
-    """Certificate and key as PEM; the key in PKCS#8, which Kafka wants."""
-    issued = authority.issue_cert("127.0.0.1", "localhost")
-    private = load_pem_private_key(issued.private_key_pem.bytes(), None)
-    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
-    certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
-    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return certificate, key
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    had, what = fetch_apache_kafka()
-    if not had:
-        pytest.skip(f"no Apache Kafka: {what}")
-    USED[f"Apache Kafka {what}"] += 1
-    folder = tmp_path_factory.mktemp("secured")
-    authority = trustme.CA()
-    ca, store = folder / "ca.pem", folder / "broker.pem"
-    authority.cert_pem.write_to_path(ca)
-    certificate, key = write_key_pair(authority, folder, "broker")
-    store.write_bytes(key.read_bytes() + certificate.read_bytes())
-    users, mutual = free_ports(2)
-    listeners = f"PLAINTEXT://127.0.0.1:{{port}},USERS://127.0.0.1:{users},MUTUAL://127.0.0.1:{mutual}"
-    login = "org.apache.kafka.common.security"
-    changes = {
-        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{{controller}}",
-        "advertised.listeners": listeners,
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_SSL,MUTUAL:SSL",
-        "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(store),
-        "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(ca),
-        "listener.name.mutual.ssl.client.auth": "required",
-        "ssl.principal.mapping.rules": "RULE:^.*$/level4/",
-        "listener.name.users.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-        "listener.name.users.plain.sasl.jaas.config":
-            f'{login}.plain.PlainLoginModule required user_level4="{PASSWORD}";',
-        "listener.name.users.scram-sha-256.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;",
-        "listener.name.users.scram-sha-512.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;",
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-    }  # fmt: skip
-    extra = [f"--set={name}={value}" for name, value in changes.items()]
-    extra += [f"--scram={user}:{PASSWORD}" for user in ("level4", "reader", "poor")]
-    with ApacheKafka(folder / "kafka", tuple(extra)) as broker:
-        allow(broker.endpoint, "level4", *LEAST_RIGHTS)
-        allow(broker.endpoint, "reader", "READ")
-        allow(broker.endpoint, "poor", "WRITE")
-        mine, mine_key = write_key_pair(authority, folder, "node")
-        yield Secured(broker.endpoint, f"127.0.0.1:{users}", f"127.0.0.1:{mutual}", ca, mine, mine_key)
-
-
-def allow(endpoint: str, user: str, *operations: str) -> None:
-    topics = ResourcePattern(ResourceType.TOPIC, "level4.", ACLResourcePatternType.PREFIXED)
-    admin = KafkaAdminClient(bootstrap_servers=endpoint)
-    try:
-        made = admin.create_acls(
-            [ACL(f"User:{user}", "*", ACLOperation[name], ACLPermissionType.ALLOW, topics) for name in operations]
-        )
-        assert not made["failed"]
-    finally:
-        admin.close()
+@pytest.fixture
+def secured(apache: SecuredKafka) -> SecuredKafka:
+    """A user `level4` with the least rights, a user `reader` who may read."""
+    apache.grant("level4", LEAST)
+    apache.grant("reader", [("READ", "level4.")])
+    return apache
 
 
 async def publish(environment: dict[str, str], use: Callable[[KafkaPublisher], Any]) -> None:
     """Run a publisher with the settings that a node has from this environment."""
-    publisher = KafkaPublisher(
-        PublisherSettings(kafka_settings(load(environment)), backoff_seconds=0.1, backoff_max_seconds=0.3), "node1"
-    )
+    kafka = replace(kafka_settings(load(environment)), connect_timeout_ms=2_000)
+    publisher = KafkaPublisher(PublisherSettings(kafka, backoff_seconds=0.1, backoff_max_seconds=0.3), "node1")
     async with trio.open_nursery() as nursery:
         await nursery.start(publisher.run)
         await use(publisher)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def ledger_of(kafka: KafkaSettings, **changes: Any) -> AsyncIterator[tuple[Ledger, OwnershipLog]]:
+    """The ownership log as a node lives with it."""
+    made: list[OwnershipLog] = []
+
+    def make(deliver: Any) -> OwnershipLog:
+        made.append(OwnershipLog(LogSettings(kafka, backoff_seconds=0.1, backoff_max_seconds=0.3, **changes), deliver))
+        return made[0]
+
+    ledger = Ledger(Writer("node1", 1), make, about=lambda mark: NodeRecord(by=mark), changed=lambda ids: None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledger.run)
+        yield ledger, made[0]
+        nursery.cancel_scope.cancel()
+
+
+def diagnosed(kafka: KafkaSettings, *market_ids: int) -> dict[str, str]:
+    """What `level4 doctor` finds wrong, by what it checked."""
+    found = check_kafka(kafka, market_ids)
+    return {each.check: f"{each.text}: {each.advice}" for each in found if each.verdict is not Verdict.OK}
 
 
 def count(endpoint: str, market_id: int, options: dict[str, Any]) -> int:
@@ -170,7 +95,7 @@ def count(endpoint: str, market_id: int, options: dict[str, Any]) -> int:
     ],
 )
 async def test_a_user_with_the_least_rights_makes_topics_publishes_and_grows_them(
-    secured: Secured, market_id: int, changes: dict[str, str]
+    secured: SecuredKafka, market_id: int, changes: dict[str, str]
 ) -> None:
     async def use(publisher: KafkaPublisher) -> None:
         for n in range(1, 101):
@@ -186,7 +111,7 @@ async def test_a_user_with_the_least_rights_makes_topics_publishes_and_grows_the
     assert await trio.to_thread.run_sync(count, secured.users, market_id, reader) == 100
 
 
-async def test_mutual_tls(secured: Secured) -> None:
+async def test_mutual_tls(secured: SecuredKafka) -> None:
     async def use(publisher: KafkaPublisher) -> None:
         publisher.put(trade(4, 1))
         assert await publisher.drain(30) == 0
@@ -216,7 +141,7 @@ async def test_mutual_tls(secured: Secured) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # kafka-python, after a failed handshake
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl:pytest.PytestUnraisableExceptionWarning")
 async def test_a_kafka_that_does_not_let_us_in_is_away_and_the_reason_is_told_without_the_secret(
-    secured: Secured, changes: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+    secured: SecuredKafka, changes: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def use(publisher: KafkaPublisher) -> None:
         publisher.put(trade(5, 1))
@@ -235,14 +160,133 @@ async def test_a_kafka_that_does_not_let_us_in_is_away_and_the_reason_is_told_wi
     assert "horse" not in printed.out + printed.err
 
 
+async def test_the_documented_rights_are_enough_for_a_node(secured: SecuredKafka) -> None:
+    kafka = kafka_settings(load(secured.environment()))
+    assert await trio.to_thread.run_sync(diagnosed, kafka) == {}, "topics are still to be made"
+
+    async def use(publisher: KafkaPublisher) -> None:
+        publisher.put(trade(1, 1))
+        assert await publisher.drain(30) == 0
+        await publisher.ensure_market(20)
+        publisher.put(trade(20, 1))
+        assert await publisher.drain(30) == 0
+        assert (publisher.stats.refused, publisher.stats.errors) == (0, 0)
+
+    await publish(secured.environment(), use)
+    async with ledger_of(kafka) as (ledger, _):
+        with trio.fail_after(30):
+            await ledger.wait_caught_up()
+        entry = await ledger.claim(MarketRequest(1, "KRAKEN", MarketType.SPOT, "BTC", "USD"))
+        assert entry.record.host == "node1"
+        await ledger.stop(1, "a test")
+        await ledger.leave()
+    assert await trio.to_thread.run_sync(diagnosed, kafka, 23) == {}
+    assert await trio.to_thread.run_sync(count, secured.users, 20, dict(kafka_settings(
+        load(secured.environment(LEVEL4_KAFKA_USERNAME="reader"))
+    ).options)) == 1  # fmt: skip
+
+
+async def make_topics(secured: SecuredKafka) -> KafkaSettings:
+    """All four, by a user who may; the settings of `level4`."""
+    secured.grant("level4", LEAST)
+    kafka = kafka_settings(load(secured.environment()))
+    await publish(secured.environment(), lambda publisher: until(lambda: publisher.ready))
+    async with ledger_of(kafka) as (_, log):
+        await until(lambda: log.connected)
+    return kafka
+
+
+def without(operation: str) -> list[Right]:
+    return [right for right in LEAST if right[0] != operation]
+
+
+async def test_without_the_right_to_create_it_is_told_who_must_make_the_topics(secured: SecuredKafka) -> None:
+    secured.grant("level4", without("CREATE"))
+    kafka = kafka_settings(load(secured.environment()))
+    told = await trio.to_thread.run_sync(diagnosed, kafka)
+    assert set(told) == {f"topic {name}" for name in (*kafka.layout.names, "level4.markets")}
+    assert all("may not create" in text and "grant CREATE" in text for text in told.values())
+
+    async def use(publisher: KafkaPublisher) -> None:
+        await until(lambda: publisher.stats.errors >= 1)
+        assert not publisher.ready
+        said = publisher.stats.last_error or ""
+        assert "create the topic" in said
+        assert "uthoriz" in said
+        assert "allow this user to create topics" in said
+
+    await publish(secured.environment(), use)
+    async with ledger_of(kafka) as (_, log):
+        await until(lambda: "allow this user to create topics" in log.why_away)
+
+
+async def test_without_the_right_to_write_nothing_is_published_and_it_is_told(secured: SecuredKafka) -> None:
+    kafka = await make_topics(secured)
+    secured.grant("level4", [*without("WRITE"), ("WRITE", STATUS)])
+    told = await trio.to_thread.run_sync(diagnosed, kafka)
+    assert set(told) == {"topic level4.spread", "topic level4.timesales", "topic level4.markets"}
+    assert all("lacks WRITE" in text for text in told.values())
+
+    async def use(publisher: KafkaPublisher) -> None:
+        publisher.put(trade(1, 1))
+        await until(lambda: publisher.stats.errors >= 2)
+        assert publisher.remaining == 1, "kept, for the right may yet be granted"
+        assert "may not write to level4.timesales" in (publisher.stats.last_error or "")
+        await trio.to_thread.run_sync(secured.grant, "level4", LEAST)
+        assert await publisher.drain(30) == 0
+
+    await publish(secured.environment(), use)
+    for elsewhere in ([("WRITE", STATUS)], []):
+        secured.grant("level4", [*without("WRITE"), *elsewhere])
+        async with ledger_of(kafka) as (ledger, log):
+            await until(lambda: "may not write to level4.markets" in log.why_away)
+            assert not ledger.caught_up
+
+
+async def test_without_the_right_to_read_the_log_no_market_is_claimed_and_it_is_told(secured: SecuredKafka) -> None:
+    kafka = await make_topics(secured)
+    secured.grant("level4", without("READ"))
+    told = await trio.to_thread.run_sync(diagnosed, kafka)
+    assert set(told) == {"topic level4.markets"}
+    assert "lacks READ" in told["topic level4.markets"]
+    async with ledger_of(kafka) as (ledger, log):
+        await until(lambda: "may not read level4.markets" in log.why_away)
+        assert not ledger.caught_up
+        await trio.to_thread.run_sync(secured.grant, "level4", LEAST)
+        with trio.fail_after(30):
+            await ledger.wait_caught_up()
+
+
 async def test_without_the_right_to_alter_a_market_beyond_the_topics_is_refused_with_the_remedy(
-    secured: Secured,
+    secured: SecuredKafka,
 ) -> None:
+    kafka = await make_topics(secured)
+    secured.grant("level4", without("ALTER"))
+    told = await trio.to_thread.run_sync(diagnosed, kafka, 500)
+    assert set(told) == {f"topic {name}" for name in kafka.layout.names}
+    assert all("may not add" in text for text in told.values())
+    assert await trio.to_thread.run_sync(diagnosed, kafka, 7) == {}
+
     async def use(publisher: KafkaPublisher) -> None:
         with trio.fail_after(30):
             await publisher.first_connected()
         with pytest.raises(ConfigError, match=r"TopicAuthorizationFailed.*by hand .* or allow this user to alter"):
             await publisher.ensure_market(500)
 
-    await publish(secured.environment(), lambda publisher: until(lambda: publisher.ready))
-    await publish(secured.environment(LEVEL4_KAFKA_USERNAME="poor"), use)
+    await publish(secured.environment(), use)
+
+
+async def test_topics_of_others_making_need_neither_create_nor_alter(secured: SecuredKafka) -> None:
+    kafka = await make_topics(secured)
+    secured.grant("level4", [("WRITE", "level4."), ("READ", "level4.markets")])
+    ready_made = replace(kafka, layout=replace(kafka.layout, create=False))
+    assert await trio.to_thread.run_sync(diagnosed, ready_made, 7) == {}
+
+    async def use(publisher: KafkaPublisher) -> None:
+        publisher.put(trade(7, 1))
+        assert await publisher.drain(30) == 0
+
+    await publish(secured.environment(LEVEL4_CREATE_TOPICS="false"), use)
+    async with ledger_of(ready_made) as (ledger, _):
+        with trio.fail_after(30):
+            await ledger.wait_caught_up()

@@ -24,7 +24,7 @@ from level4.publish import EmbeddedBroker, KafkaSettings, Layout
 from level4.simulator import Simulator
 
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
-RIGHTS = ["READ", "WRITE", "DESCRIBE"]
+RIGHTS = ["WRITE", "READ", "DESCRIBE", "ALTER"]
 
 
 @pytest.fixture(autouse=True)
@@ -100,9 +100,9 @@ class Admin:
     def close(self) -> None: ...
 
 
-def topic(name: str, partitions: int, rights: list[str] = RIGHTS, leader: int = 1) -> dict[str, Any]:
+def topic(name: str, partitions: int, rights: list[str] = RIGHTS, leader: int = 1, error: int = 0) -> dict[str, Any]:
     each = [{"leader_id": leader}] * partitions
-    return {"name": name, "error_code": 0, "partitions": each, "authorized_operations": rights}
+    return {"name": name, "error_code": error, "partitions": each, "authorized_operations": rights}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,11 @@ def topic(name: str, partitions: int, rights: list[str] = RIGHTS, leader: int = 
         ([topic("level4.markets", 2)], True, ["CREATE"], "topic level4.markets", FAIL),
         ([topic("level4.markets", 1, ["WRITE"])], True, ["CREATE"], "topic level4.markets", FAIL),
         ([], True, ["CREATE"], "topic level4.spread", OK),
-        ([], True, ["DESCRIBE"], "topic level4.spread", FAIL),
+        ([topic("level4.spread", 0, ["DESCRIBE"], error=3)], True, ["CREATE"], "topic level4.spread", OK),
+        ([topic("level4.spread", 0, ["CREATE"], error=3)], True, [], "topic level4.spread", OK),
+        ([topic("level4.spread", 0, ["DESCRIBE"], error=3)], True, [], "topic level4.spread", FAIL),
+        ([topic("level4.spread", 0, [], error=29)], True, [], "topic level4.spread", FAIL),
+        ([topic("level4.spread", 5, ["WRITE", "READ"])], True, ["CREATE"], "topic level4.spread", FAIL),
         ([], False, ["CREATE"], "topic level4.spread", FAIL),
     ],
 )

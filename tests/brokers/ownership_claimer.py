@@ -1,7 +1,8 @@
 """A process that claims markets on a broker: `ownership_claimer.py ENDPOINT NAME COUNT`.
 
 Prints `ready`, waits for a line on its stdin, claims all ids at once, reads the log to its end, and prints a JSON
-object: the milliseconds from claim to read-back, who holds each id in its eyes, and which it has won.
+object: the milliseconds from claim to read-back, who holds each id in its eyes, which it has won, and how many of its
+claims were second.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ async def claim_all(endpoint: str, name: str, count: int) -> dict[str, object]:
     )
     milliseconds: list[float] = []
     won: list[int] = []
+    lost = 0
 
     async def one(market_id: int) -> None:
+        nonlocal lost
         if ledger.known.market(market_id) is not None:
             return  # the other one was faster, and this one has read it
         market = MarketRequest(market_id, "KRAKEN", MarketType.SPOT, "BTC", "USD")
@@ -39,7 +42,7 @@ async def claim_all(endpoint: str, name: str, count: int) -> dict[str, object]:
             await ledger.claim(market)
             won.append(market_id)
         except LostError:
-            pass
+            lost += 1
         milliseconds.append((time.perf_counter() - began) * 1000)
 
     async with trio.open_nursery() as nursery:
@@ -60,7 +63,7 @@ async def claim_all(endpoint: str, name: str, count: int) -> dict[str, object]:
         ledger.known.check()
         nursery.cancel_scope.cancel()
     held = {market_id: [e.record.host, e.record.term] for market_id, e in ledger.known.markets().items()}
-    return {"sequential": sequential, "burst": milliseconds, "won": won, "held": held}
+    return {"sequential": sequential, "burst": milliseconds, "won": won, "lost": lost, "held": held}
 
 
 if __name__ == "__main__":
