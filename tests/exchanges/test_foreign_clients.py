@@ -19,7 +19,7 @@ import trio
 from foreign_libraries import CCXT, TARDIS, Library, command, missing
 
 from level4.exchanges.registry import VENUES
-from level4.simulator import Simulator
+from level4.simulator import Simulator, hyperliquid
 
 pytestmark = [pytest.mark.slow, pytest.mark.foreign]
 
@@ -61,6 +61,7 @@ CASES = [
     Case(TARDIS, "deribit", "BTC-PERPETUAL", "DERIBIT", "BTC-PERPETUAL"),
     Case(TARDIS, "gemini", "BTCUSD", "GEMINI", "btcusd"),
     Case(TARDIS, "cryptofacilities", "PI_XBTUSD", "KRAKEN_FUTURES", "PI_XBTUSD"),
+    Case(TARDIS, "hyperliquid", "BTC", "HYPERLIQUID", "BTC"),
     Case(TARDIS, "okex", "BTC-USDT", "OKX", "BTC-USDT"),
     Case(TARDIS, "okex-swap", "BTC-USDT-SWAP", "OKX", "BTC-USDT-SWAP"),
     Case(TARDIS, "poloniex", "BTC_USDT", "POLONIEX", "BTC_USDT"),
@@ -116,7 +117,8 @@ def truth(simulator: Simulator, case: Case) -> Sides:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-async def test_a_foreign_client_comes_to_the_same_book(case: Case) -> None:
+async def test_a_foreign_client_comes_to_the_same_book(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hyperliquid, "SLOW_SECONDS", 0.2)  # all it knows are the books that come every 5 s
     reason = await trio.to_thread.run_sync(missing, case.library)
     if reason is not None:
         pytest.skip(reason)
