@@ -59,6 +59,9 @@ EXCHANGES: dict[str, tuple[str, str, Json]] = {
         "BTCUSDT",
         {"method": "subscribe", "ch": "orderbook/full", "params": {"symbols": ["BTCUSDT"]}, "id": 1},
     ),
+    "HYPERLIQUID": (
+        "api.hyperliquid.xyz/ws", "BTC", {"method": "subscribe", "subscription": {"type": "bbo", "coin": "BTC"}},
+    ),
     "KRAKEN_FUTURES": (
         "futures.kraken.com/ws/v1",
         "PF_XBTUSD",
@@ -110,7 +113,7 @@ async def test_a_subscription_is_refused_on_demand_and_nothing_comes(exchange: s
             result = message.get("result")
             # HitBTC and Deribit tell what is subscribed, and leave out what is not
             empty = result == [] or (isinstance(result, dict) and result["subscriptions"] == [])
-            failed = message.get("success") is False or message.get("code") == 2
+            failed = message.get("success") is False or message.get("code") == 2 or message.get("channel") == "error"
             return "error" in message or empty or failed or str(message.get("event")).endswith(("error", "failed"))
 
         await reply(socket, refusal)
