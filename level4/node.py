@@ -37,10 +37,12 @@ from level4.control.peer import PeerService
 from level4.control.service import ControlService
 from level4.exchanges import Venue, venue
 from level4.feeds import TRANSPORTS, AddressBook, FeedSettings, Instruments, Rest
+from level4.feeds.names import Names
 from level4.host import Host
 from level4.model import (
     ConfigError,
     Event,
+    ExchangeError,
     Level4Error,
     MarketRequest,
     MarketType,
@@ -49,6 +51,7 @@ from level4.model import (
     UnavailableError,
 )
 from level4.model.events import RUNS_PER_TERM
+from level4.model.naming import NamedMarket
 from level4.ops.access import access_of, credentials_of, is_loopback
 from level4.ops.advertised import unreachable
 from level4.ops.allowed import split_keys
@@ -112,6 +115,8 @@ class Node:
         self._rest = Rest()
         # A simulator's made-up listings must not be taken for an exchange's on the next start, nor the other way round.
         cache = settings.cache_dir if settings.simulator is None else None
+        instruments = Instruments(self._rest, addresses, cache)
+        self._names = Names(instruments, self._venue)
         tally = Tally(_Announcing(self.publisher, self._changes))
         curtain = Curtain(tally)
         self.feeds = HeldFeeds(
@@ -125,7 +130,7 @@ class Node:
             venue=self._venue,
             transport=TRANSPORTS[settings.websocket_client](),
             rest=self._rest,
-            instruments=Instruments(self._rest, addresses, cache),
+            instruments=instruments,
             random=random or Random(),
         )
         self.feeds.curtain = curtain
@@ -292,20 +297,37 @@ class Node:
     async def _start_markets(self) -> list[Level4Error]:
         failed: list[Level4Error] = []
 
-        async def one(request: MarketRequest) -> None:
-            error = await self.tenancy.start_wanted(request)
-            if error is not None:
+        async def one(wanted: MarketRequest | NamedMarket) -> None:
+            try:
+                request = wanted if isinstance(wanted, MarketRequest) else await self._understood(wanted)
+            except Level4Error as error:
+                log.error("market cannot be started", market=str(wanted), reason=str(error))  # noqa: TRY400 - expected
                 failed.append(error)
+                return
+            if (why := await self.tenancy.start_wanted(request)) is not None:
+                failed.append(why)
 
-        for request in self.settings.markets:
-            self.tenancy.announce(request, "waiting for Kafka")
+        for wanted in self.settings.markets:
+            if isinstance(wanted, MarketRequest):
+                self.tenancy.announce(wanted, "waiting for Kafka")
         await self.ledger.wait_caught_up()
         await trio.sleep(self.ledger.namesake.may_live(time.time()))
         await self.tenancy.take_back()
         async with trio.open_nursery() as nursery:
-            for request in self.settings.markets:
-                nursery.start_soon(one, request)
+            for wanted in self.settings.markets:
+                nursery.start_soon(one, wanted)
         return failed
+
+    async def _understood(self, wanted: NamedMarket) -> MarketRequest:
+        """What a name of the settings means, asked again and again while the exchange is away. Raises ConfigError."""
+        pause = 1.0
+        while True:
+            try:
+                return await self._names.request(wanted)
+            except (UnavailableError, ExchangeError) as error:
+                log.warning("market not started yet", market=str(wanted), reason=str(error), again_in=pause)
+            await trio.sleep(pause)
+            pause = min(2 * pause, 60.0)
 
     async def _end(self) -> None:
         log.info("stopping", node=self.settings.hostname)

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 import click
 import trio
 
-from level4.cli.market_names import Named, Names
 from level4.cli.show import busy
 from level4.exchanges import venue
 from level4.feeds import TRANSPORTS, AddressBook, Feeds, FeedSettings, Instruments, Rest
+from level4.feeds.names import Named, Names
 from level4.model import Event, MarketRequest, Numbering, Publisher
 from level4.ops import logs
+from level4.ops.markets import WantedMarket
 from level4.ops.settings import Settings, load
 from level4.recording import Recorder
 
@@ -29,11 +30,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def source_options(command: F) -> F:
     """Where settings come from besides the environment, and who plays the exchanges."""
-    simulator = click.option(
-        "--simulator", metavar="HOST:PORT", help="Ask this simulator instead of the exchanges (LEVEL4_SIMULATOR)."
-    )
     config = click.option("--config", metavar="FILE", help="Settings file (TOML).")
-    return config(simulator(command))
+    return config(simulator_option(command))
+
+
+def simulator_option(command: F) -> F:
+    return click.option(
+        "--simulator", metavar="HOST:PORT", help="Ask this simulator instead of the exchanges (LEVEL4_SIMULATOR)."
+    )(command)
 
 
 def settings_for(config: str | None, simulator: str | None) -> Settings:
@@ -82,6 +86,13 @@ async def find(settings: Settings, text: str) -> Named:
     async with lists(settings) as (_, instruments):
         with busy(f"looking up {text}"):
             return await Names(instruments, partial(venue, protocols=settings.protocols)).find(text)
+
+
+async def find_all(settings: Settings, wanted: Sequence[WantedMarket]) -> list[MarketRequest]:
+    """The markets of a file; those that are given by name are looked up."""
+    async with lists(settings) as (_, instruments):
+        names = Names(instruments, partial(venue, protocols=settings.protocols))
+        return [one if isinstance(one, MarketRequest) else await names.request(one) for one in wanted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import click
 import trio
 
 from level4.ops.findings import Finding, Verdict
+from level4.ops.markets import FLAG_HELP
 from level4.ops.settings import load
 
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
@@ -20,11 +21,12 @@ _COLOURS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "r
 
 @click.command()
 @click.option("--config", metavar="FILE", help="Settings file (TOML).")
-@click.option("--market", "markets", multiple=True, metavar="ID=EXCHANGE:TYPE:BASE/QUOTE", help="A market.")
+@click.option("--market", "markets", multiple=True, metavar="ID=MARKET", help=FLAG_HELP)
 @click.option("--exchange", "exchanges", multiple=True, metavar="NAME", help="Look at this exchange only.")
 @click.option("--json", "as_json_", is_flag=True, help="As JSON.")
 def doctor(config: str | None, markets: tuple[str, ...], exchanges: tuple[str, ...], as_json_: bool) -> None:
-    """Look at settings, clock, file descriptors, ports, Kafka (topics, partitions, rights) and exchanges.
+    """Look at settings, clock, file descriptors, ports, Kafka (topics, partitions, rights), the cluster (addresses,
+    keys, UDP of full size to every seed and member) and exchanges.
 
     Takes the settings that a node would take here, and changes nothing. Exit code 0: nothing keeps a node from its
     work (there may be warnings); 2: a setting is wrong; 5: something failed.

@@ -10,10 +10,10 @@ import click
 import trio
 
 from level4.cli.direct import lists, settings_for, source_options
-from level4.cli.market_names import market_type
 from level4.cli.show import as_json, busy, table
 from level4.exchanges import Venue, venue
 from level4.model import Instrument
+from level4.model.naming import market_type
 from level4.ops.settings import Settings
 from level4.rpc.errors import NotFoundError
 

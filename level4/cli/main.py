@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from level4 import __version__
 from level4.model import ConfigError, ExchangeError, Level4Error, UnavailableError
+from level4.model.naming import UnknownMarketError
 from level4.rpc.errors import (
     AlreadyExistsError,
     DeadlineExceededError,
@@ -27,6 +28,7 @@ from level4.rpc.errors import (
 
 _EXIT_CODES: Final[tuple[tuple[type[Level4Error], int], ...]] = (
     (NotFoundError, 3),
+    (UnknownMarketError, 3),
     (AlreadyExistsError, 4),
     (ResourceExhaustedError, 4),
     (FailedPreconditionError, 4),

@@ -21,11 +21,12 @@ from level4.cli.calls import (
     node_option,
     request_of,
 )
-from level4.cli.direct import find, settings_for, source_options
-from level4.cli.market_names import Named, ambiguous, parse, pick
+from level4.cli.direct import find, find_all, settings_for, simulator_option, source_options
 from level4.cli.moves import show_moves
 from level4.cli.show import as_json, busy, table
+from level4.feeds.names import Named, ambiguous, pick
 from level4.model import ConfigError
+from level4.model.naming import market_name
 from level4.ops.layers import read_file
 from level4.ops.settings import load
 from level4.ops.values import Address
@@ -192,7 +193,7 @@ async def _active(control: ControlClient, text: str) -> Market:
     if text.isascii() and text.isdigit():
         found = [one for one in active if one.id == int(text)]
     else:
-        name = parse(text)
+        name = market_name(text)
         of_exchange = [one for one in active if one.exchange_name == name.exchange]
         of_type = [one for one in of_exchange if name.type in (None, request_of(one).type)]
         instruments = [instrument_of(one) for one in of_type]
@@ -216,19 +217,28 @@ def _nothing_is(text: str, active: list[Market]) -> NoReturn:
 @click.option("--dry-run", is_flag=True, help="Show the difference, change nothing.")
 @click.option("--keep-others", is_flag=True, help="Do not stop markets that the file does not name.")
 @node_option
+@simulator_option
 @json_option
-def apply(file: Path, yes: bool, dry_run: bool, keep_others: bool, address: Address | None, as_json_: bool) -> None:
+def apply(
+    file: Path,
+    yes: bool,
+    dry_run: bool,
+    keep_others: bool,
+    address: Address | None,
+    simulator: str | None,
+    as_json_: bool,
+) -> None:
     """Make the active markets those of a file.
 
-    FILE has [[market]] tables with id, exchange, type, base and quote, as a node's settings file does (which will do
-    too). Shows what would start and stop, and asks. Applied again it changes nothing. Exit code: that of the first
-    market that could not be changed; the others are changed all the same.
+    FILE has [[market]] tables with id, exchange and symbol (or type, base, quote and the terms of the contract), as a
+    node's settings file does (which will do too). Shows what would start and stop, and asks. Applied again it changes
+    nothing. Exit code: that of the first market that could not be changed; the others are changed all the same.
     """
     if as_json_ and not (yes or dry_run):
         raise click.UsageError("--json does not ask: add --yes or --dry-run")
     if "market" not in read_file(file, "FILE"):
         raise ConfigError(f"{file}: no [[market]] table. An empty list of markets is written: market = []")
-    wanted = load({}, {"config": str(file)}).markets
+    wanted = trio.run(find_all, settings_for(str(file), simulator), load({}, {"config": str(file)}).markets)
     difference = compare(wanted, call(address, lambda control: control.list_markets()), keep_others)
     if not as_json_:
         _show(difference)

@@ -9,12 +9,13 @@ import structlog
 
 from level4.ops import logs
 from level4.ops.access import warnings_of
+from level4.ops.markets import FLAG_HELP
 from level4.ops.settings import load
 
 
 @click.command()
 @click.option("--config", metavar="FILE", help="Settings file (TOML).")
-@click.option("--market", "markets", multiple=True, metavar="ID=EXCHANGE:TYPE:BASE/QUOTE", help="A market.")
+@click.option("--market", "markets", multiple=True, metavar="ID=MARKET", help=FLAG_HELP)
 @click.option("--hostname", metavar="NAME", help="Name of this node.")
 @click.option("--kafka", "kafka_endpoints", metavar="HOST:PORT,…", help="Kafka brokers.")
 @click.option("--simulator", metavar="HOST:PORT", help="Send every exchange connection to this simulator.")

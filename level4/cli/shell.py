@@ -24,6 +24,7 @@ import trio
 
 from level4.model import UnavailableError
 from level4.ops import logs
+from level4.ops.markets import FLAG_HELP
 from level4.ops.settings import Settings, load
 
 _BANNER = """\
@@ -38,7 +39,7 @@ level4 shell: node {name}, control service on {address}. It runs in another thre
 
 @click.command()
 @click.option("--config", metavar="FILE", help="Settings file (TOML).")
-@click.option("--market", "markets", multiple=True, metavar="ID=EXCHANGE:TYPE:BASE/QUOTE", help="A market.")
+@click.option("--market", "markets", multiple=True, metavar="ID=MARKET", help=FLAG_HELP)
 @click.option("--kafka", "kafka_endpoints", metavar="HOST:PORT,…", help="Kafka brokers.")
 @click.option("--simulator", metavar="HOST:PORT", help="Send every exchange connection to this simulator.")
 @click.option("--rpc-port", metavar="PORT", help="Port of the control service.")

@@ -17,6 +17,7 @@ from level4.feeds import TRANSPORTS
 from level4.model import Level4Error, MarketType
 from level4.ops.access import access_of, callable_host, credentials_of, warnings_of
 from level4.ops.brokers import check_kafka
+from level4.ops.cluster_check import check_cluster
 from level4.ops.findings import Finding, fail, ok, warn
 from level4.ops.kafka import kafka_settings
 from level4.ops.machine import check_clock, check_descriptors, check_folder
@@ -39,14 +40,19 @@ async def examine(settings: Settings, exchanges: Collection[str] = ()) -> list[F
         findings.append(_port("http port", settings.http_host, settings.http_port) or _held("http port", settings))
     kafka = await _kafka(settings)
     reach = await check_exchanges(settings, kinds, needed, TRANSPORTS[settings.websocket_client]())
-    return [*findings, *check_clock(reach.offsets), *kafka, *reach.findings]
+    cluster = await check_cluster(settings)
+    return [*findings, *check_clock(reach.offsets), *kafka, *cluster, *reach.findings]
 
 
 def _kinds(settings: Settings, exchanges: Collection[str]) -> list[tuple[str, MarketType]]:
     if exchanges:
         wanted = {name.upper() for name in exchanges}
         return [kind for kind in VENUES if kind[0] in wanted]
-    return sorted({(market.exchange, market.type) for market in settings.markets}) or list(VENUES)
+    kinds: set[tuple[str, MarketType]] = set()
+    for market in settings.markets:
+        all_types = [type_ for exchange, type_ in VENUES if exchange == market.exchange] or [MarketType.SPOT]
+        kinds |= {(market.exchange, type_) for type_ in ([market.type] if market.type is not None else all_types)}
+    return sorted(kinds) or list(VENUES)
 
 
 def _settings(settings: Settings) -> list[Finding]:

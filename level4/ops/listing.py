@@ -68,6 +68,11 @@ exchange = "KRAKEN"
 type = "SPOT"
 base = "BTC"
 quote = "USD"
+
+[[market]]                     # by its symbol; for contracts see the end of this page
+id = 18
+exchange = "BINANCE"
+symbol = "BTC/USDT:USDT"
 ```
 
 `level4 config` prints every value in force and where it came from. A value that does not fit and a name that does not

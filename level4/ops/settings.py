@@ -16,10 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from level4.model import MarketRequest
 from level4.ops import allowed
 from level4.ops.layers import read_file, resolve, setting, settings_of
-from level4.ops.markets import all_markets
+from level4.ops.markets import WantedMarket, all_markets
 from level4.ops.values import Address, Secret
 from level4.rpc.security import split_tokens
 
@@ -346,7 +345,7 @@ class Settings:
         "auto",
         doc="Log lines on stderr: `text` for people, `json` for machines, `auto`: text on a terminal, JSON elsewhere.",
     )
-    markets: tuple[MarketRequest, ...] = field(default=())
+    markets: tuple[WantedMarket, ...] = field(default=())
     """Markets to start with the node. From `[[market]]` tables and `--market` flags, together."""
 
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)

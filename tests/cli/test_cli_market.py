@@ -135,6 +135,20 @@ def test_apply_shows_asks_changes_and_then_has_nothing_to_do(node: Commands, tmp
     assert node("market", "apply", str(file), "--yes", "--json").json["applied"] is False
 
 
+def test_apply_understands_names_and_says_which_one_it_does_not(node: Commands, tmp_path: Path) -> None:
+    file = tmp_path / "markets.toml"
+    table = '[[market]]\nid = 3\nexchange = "deribit"\nsymbol = "{}"\n'
+    file.write_text(table.format("BTC-PERPETUAL"))
+    assert node("market", "apply", str(file), "--yes").code == 0
+    again = node("market", "apply", str(file))
+    assert (again.code, again.out) == (0, "nothing to change: 1 markets are as the file says\n")
+    file.write_text(table.format("BTC-PERPETUALS"))
+    wrong = node("market", "apply", str(file), "--yes")
+    assert (wrong.code, wrong.out) == (3, "")
+    assert "nearest: deribit:BTC/USD:BTC" in wrong.err
+    assert ids(node) == [3]
+
+
 def test_apply_goes_on_after_a_market_that_cannot_be_and_leaves_others_when_told(
     node: Commands, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from running import Rig, rig
 from level4.client import Integrity, Kind
 from level4.model import SPREAD, Event, FeedState, Spread, Status, Trade
 from level4.simulator import Fault, FaultKind, Simulator
+from level4.simulator.listing import next_quarter
 
 pytestmark = pytest.mark.broker
 
@@ -48,6 +50,34 @@ async def test_sigterm_stops_the_feeds_flushes_and_exits_0(tmp_path: Path) -> No
             market = 3 if exchange == "COINBASE" else market
             trades = [e for e in it.events if isinstance(e, Trade) and e.market_id == market]
             assert 0 <= sent[exchange][symbol]["trades"] - len(trades) <= 20, "only what was sent while it stopped"
+
+
+async def test_markets_are_named_as_people_call_them_and_a_wrong_name_keeps_no_other_from_starting(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "level4.toml"
+    config.write_text(
+        '[[market]]\nid = 5\nexchange = "deribit"\nsymbol = "BTC-PERPETUAL"\n'
+        '[[market]]\nid = 6\nexchange = "KRAKEN"\ntype = "SPOT"\nsymbol = "XBT/USD"\n'
+    )
+    simulator = Simulator(rate=20)
+    async with rig(simulator, tmp_path) as it, it.reading():
+        expiry = next_quarter(datetime.now(UTC).date())
+        option = f"BTC/USD:BTC-{expiry:%y%m%d}-61000-C"
+        markets = [f"1=deribit:{option}", "2=binance:BTC/USDT:USDT", "3=kraken:BTC/USDD", "4=okx:BTC-USD-SWAP"]
+        async with it.node(markets, "--config", str(config)):
+            await it.until(all_live(1, (1, 2, 4, 5, 6)))
+        told = {(e.market_id, e.exchange, e.type, e.symbol) for e in it.events if isinstance(e, Spread)}
+        assert told == {
+            (1, "DERIBIT", "OPTION", option),
+            (2, "BINANCE", "PERP", "BTC/USDT:USDT"),
+            (4, "OKX", "INVERSE", "BTC/USD:BTC"),
+            (5, "DERIBIT", "INVERSE", "BTC/USD:BTC"),
+            (6, "KRAKEN", "SPOT", "BTC/USD"),
+        }
+        (wrong,) = log_lines(it, "market cannot be started")
+        assert wrong["market"] == "3=kraken:BTC/USDD"
+        assert "nearest: kraken:BTC/USD" in str(wrong["reason"])
 
 
 async def test_after_kill_9_a_consumer_takes_the_new_events_and_knows_of_the_break(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level4.model import ConfigError, MarketRequest, MarketType
+from level4.model.naming import MarketName, NamedMarket
 from level4.ops.layers import resolve, setting, settings_of
 from level4.ops.listing import as_json, as_text, markdown, render
 from level4.ops.markets import parse_market
@@ -91,6 +92,25 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
         type = "futures"
         base = "btc"
         quote = "USD"
+        expiry = 2026-12-25
+        [[market]]
+        id = 18
+        exchange = "deribit"
+        type = "option"
+        base = "BTC"
+        quote = "USD"
+        expiry = "261225"
+        strike = 60000
+        right = "call"
+        [[market]]
+        id = 19
+        exchange = "Deribit"
+        symbol = "BTC-25DEC26"
+        [[market]]
+        id = 20
+        exchange = "kraken"
+        type = "spot"
+        symbol = "XBT/USD"
     """
     settings = load({}, {"config": write(tmp_path, text)})
     assert settings.hostname == "eu-1"
@@ -103,7 +123,12 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
         "kraken.v2.websocket": "wss://one.example",
         "kraken.v2.rest": "https://two.example",
     }
-    assert settings.markets == (MarketRequest(17, "KRAKEN", MarketType.FUTURE, "BTC", "USD"),)
+    assert settings.markets == (
+        MarketRequest(17, "KRAKEN", MarketType.FUTURE, "BTC", "USD", "2026-12-25"),
+        MarketRequest(18, "DERIBIT", MarketType.OPTION, "BTC", "USD", "2026-12-25", "60000", "C"),
+        named(19, "Deribit:BTC-25DEC26", "DERIBIT", None, "BTC-25DEC26"),
+        named(20, "kraken.spot:XBT/USD", "KRAKEN", MarketType.SPOT, "XBT/USD"),
+    )
 
 
 def test_mappings_and_lists_from_the_environment() -> None:
@@ -232,29 +257,60 @@ def test_wrong_secrets_are_refused_without_showing_them(tmp_path: Path) -> None:
     assert "1234567" not in str(caught.value)
 
 
+def named(number: int, text: str, exchange: str, kind: MarketType | None, symbol: str) -> NamedMarket:
+    return NamedMarket(number, MarketName(text, exchange, kind, symbol))
+
+
 @pytest.mark.parametrize(
     ("text", "market"),
     [
         ("17=KRAKEN:SPOT:BTC/USD", MarketRequest(17, "KRAKEN", MarketType.SPOT, "BTC", "USD")),
         (" 1=kraken:spot:btc/usd ", MarketRequest(1, "KRAKEN", MarketType.SPOT, "BTC", "USD")),
-        ("2=deribit:options:btc/usd", MarketRequest(2, "DERIBIT", MarketType.OPTION, "BTC", "USD")),
-        ("3=Deribit:Futures:BTC/USD", MarketRequest(3, "DERIBIT", MarketType.FUTURE, "BTC", "USD")),
+        (
+            "2=deribit:options:btc/usd-2026-12-25-60000.50-put",
+            MarketRequest(2, "DERIBIT", MarketType.OPTION, "BTC", "USD", "2026-12-25", "60000.5", "P"),
+        ),
+        (
+            "3=Deribit:Futures:BTC/USD-2026-12-25",
+            MarketRequest(3, "DERIBIT", MarketType.FUTURE, "BTC", "USD", "2026-12-25"),
+        ),
+        ("4=kraken:inverse:BTC/USD", MarketRequest(4, "KRAKEN", MarketType.INVERSE, "BTC", "USD")),
+        ("5=kraken:BTC/USD", named(5, "kraken:BTC/USD", "KRAKEN", None, "BTC/USD")),
+        ("6=binance:BTC/USDT:USDT", named(6, "binance:BTC/USDT:USDT", "BINANCE", None, "BTC/USDT:USDT")),
+        ("7=deribit:BTC-25DEC26", named(7, "deribit:BTC-25DEC26", "DERIBIT", None, "BTC-25DEC26")),
+        (
+            "8=Deribit.Option:BTC/USD:BTC-261225-60000-C",
+            named(
+                8,
+                "Deribit.Option:BTC/USD:BTC-261225-60000-C",
+                "DERIBIT",
+                MarketType.OPTION,
+                "BTC/USD:BTC-261225-60000-C",
+            ),
+        ),
+        ("9=okx:perp:BTC/USDT:USDT", named(9, "okx:perp:BTC/USDT:USDT", "OKX", MarketType.PERP, "BTC/USDT:USDT")),
         ("1023=HYPERLIQUID:PERP:kPEPE/USDC", MarketRequest(1023, "HYPERLIQUID", MarketType.PERP, "kPEPE", "USDC")),
     ],
 )
-def test_a_market_as_people_write_it(text: str, market: MarketRequest) -> None:
+def test_a_market_as_people_write_it(text: str, market: MarketRequest | NamedMarket) -> None:
     assert parse_market(text) == market
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "Expected ID=EXCHANGE:TYPE:BASE/QUOTE"),
-        ("KRAKEN:SPOT:BTC/USD", "Expected ID=EXCHANGE"),
-        ("17=KRAKEN:SPOT:BTC-USD", "Expected ID=EXCHANGE"),
-        ("17=KRAKEN:SPOT:BTC/USD:USD", "'USD:USD' is not a quote"),
+        ("", "Expected ID=MARKET"),
+        ("KRAKEN:SPOT:BTC/USD", "Expected ID=MARKET"),
+        ("17=BTC/USD", "'BTC/USD' is not the name of a market: expected EXCHANGE:SYMBOL"),
+        ("17=kraken:", "is not the name of a market"),
+        ("17=:BTC/USD", "is not the name of a market"),
         ("17=KRAKEN:SPOT:/USD", "'' is not a base"),
-        ("17=KRAKEN:SPOTS:BTC/USD", r"Did you mean SPOT\?"),
+        ("17=KRAKEN:SPOTT:BTC/USD", r"did you mean SPOT\?"),
+        ("17=KRAKEN.SPOTT:BTC/USD", r"did you mean SPOT\?"),
+        ("17=DERIBIT:FUTURE:BTC/USD", "FUTURE markets need expiry, got nothing"),
+        ("17=DERIBIT:OPTION:BTC/USD-2026-12-25", "OPTION markets need strike, got nothing"),
+        ("17=DERIBIT:FUTURE:BTC/USD-2026-12-32", "expected expiry as 2026-12-25"),
+        ("17=KRAKEN:SPOT:BTC/USD-2026-12-25", "SPOT markets have no expiry"),
         ("17=KRA KEN:SPOT:BTC/USD", "not the name of an exchange"),
         ("0=KRAKEN:SPOT:BTC/USD", "from 1 to 1023"),
         ("1024=KRAKEN:SPOT:BTC/USD", "from 1 to 1023"),
@@ -268,7 +324,10 @@ def test_what_is_no_market_is_refused_with_the_reason(text: str, reason: str) ->
     assert repr(text) in str(caught.value)
 
 
-_nearly = st.from_regex(r"[0-9]{1,4}=[A-Za-z_]{1,6}:(spot|PERP|futures|Options|x):[a-zA-Z0-9]{1,5}/[a-zA-Z ]{0,5}")
+_nearly = st.from_regex(
+    r"[0-9]{1,4}=[A-Za-z_]{1,6}[:.](spot|PERP|futures|Options|x):[a-zA-Z0-9]{1,5}/[a-zA-Z ]{0,5}"
+    r"(-2026-1[0-9]-25(-[0-9.]{1,5}-(C|put|x))?|:[A-Z]{3})?"
+)
 
 
 @given(st.text(max_size=40) | _nearly)
@@ -280,6 +339,7 @@ def test_any_text_is_a_market_or_a_clear_error(text: str) -> None:
     else:
         said = repr(text)
         assert parse_market(str(market)) == market
+        assert isinstance(market, MarketRequest) or market.name.symbol.strip()
     assert repr(text) in said
 
 
@@ -299,7 +359,17 @@ def test_markets_of_file_and_flags_add_up(tmp_path: Path) -> None:
         ('market = "KRAKEN"', r"expected \[\[market\]\] tables"),
         ("market = [1]", "expected a table"),
         ('[[market]]\nid = 1\nexchang = "K"', r"Did you mean exchange\?"),
-        ('[[market]]\nid = 1\nexchange = "K"', "number 1: type is missing"),
+        ('[[market]]\nid = 1\nexchange = "K"', "number 1: type is missing. Needed: id, exchange, symbol; or id"),
+        ('[[market]]\nid = 1\nsymbol = "K"', "number 1: exchange is missing"),
+        ('[[market]]\nid = 1\nexchange = "K"\nsymbol = "A/B"\nbase = "A"', "base cannot be given with it"),
+        ('[[market]]\nid = 1\nexchange = "K"\nsymbol = 5', "symbol=5 is not a text"),
+        ('[[market]]\nid = 1\nexchange = "K"\ntype = "X"\nsymbol = "A/B"', "unknown market type 'X'"),
+        ('[[market]]\nid = 1\nexchange = "K"\ntype = "FUTURE"\nbase = "B"\nquote = "C"', "FUTURE markets need expiry"),
+        (
+            '[[market]]\nid = 1\nexchange = "K"\ntype = "OPTION"\nbase = "B"\nquote = "C"\nexpiry = 2026-12-25\n'
+            'strike = 1.5\nright = "C"',
+            "strike=1.5 is not a text",
+        ),
         ('[[market]]\nid = "1"\nexchange = "K"\ntype = "SPOT"\nbase = "B"\nquote = "C"', "id='1' is not an integer"),
         ('[[market]]\nid = 70\nexchange = "K"\ntype = "SPOT"\nbase = "B"\nquote = "C"', "from 1 to 60"),
     ],

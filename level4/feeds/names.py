@@ -1,45 +1,27 @@
-"""What people call a market, and which one they mean.
-
-    kraken:BTC/USD   binance:BTC/USDT:USDT   deribit:BTC/USD:BTC-261225-60000-C     the CCXT unified symbol
-    kraken:XBT/USD   binance:BTCUSDT         deribit:BTC-25DEC26                    the exchange's own
-    KRAKEN.SPOT:BTC-USD                      KRAKEN:SPOT:BTC/USD                    base and quote, with the type
+"""Which listed instrument a market's name means. How names are written: `level4.model.naming`.
 
 A name is never taken apart: what follows the exchange (and the type, if one is given) is compared with how each listed
-instrument may be written. The spellings are tried in the order above, first as they are, then without regard to case;
-the first that fits anything decides. If it fits several instruments nobody guesses: the error says which there are. An
-exchange's older protocols know further spellings of the same instruments (Kraken's XBT); these come last.
+instrument may be written: the unified symbol, the exchange's own, base and quote. The spellings are tried in this
+order, first as they are, then without regard to case; the first that fits anything decides. If it fits several
+instruments nobody guesses: the error says which there are. An exchange's older protocols know further spellings of the
+same instruments (Kraken's XBT); these come last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final
 
 from level4.exchanges import PROTOCOLS, VENUES, Scheme, Venue
-from level4.feeds import Instruments
+from level4.feeds.instruments import Instruments
 from level4.model import ConfigError, ExchangeError, Instrument, Level4Error, MarketRequest, MarketType
-from level4.rpc.errors import NotFoundError
-
-FORMS: Final = (
-    "EXCHANGE:SYMBOL or EXCHANGE.TYPE:SYMBOL, such as kraken:BTC/USD, binance:BTC/USDT:USDT, KRAKEN.SPOT:BTC-USD"
-)
+from level4.model.naming import MarketName, NamedMarket, UnknownMarketError, market_name
 
 Lookup = Callable[[str, MarketType], Venue]
 
 _SHOWN: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A market's name, read but not yet understood."""
-
-    text: str
-    exchange: str
-    """Upper case."""
-    type: MarketType | None
-    symbol: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +30,6 @@ class Named:
 
     request: MarketRequest
     instrument: Instrument
-
-
-def market_type(word: str) -> MarketType:
-    """The type that a word means; lower case and plural are taken. Raises ConfigError."""
-    upper = word.strip().upper()
-    try:
-        return MarketType(upper.removesuffix("S"))
-    except ValueError:
-        raise ConfigError(f"unknown market type {word!r}: known are {', '.join(MarketType)}") from None
-
-
-def parse(text: str) -> Name:
-    """Raises ConfigError for what is no name at all."""
-    exchange, colon, symbol = text.strip().partition(":")
-    exchange, dot, kind = exchange.partition(".")
-    if not colon or not exchange or not symbol or (dot and not kind):
-        raise ConfigError(f"{text!r} is not the name of a market: expected {FORMS}")
-    first, _, rest = symbol.partition(":")
-    if not dot and rest and first.strip().upper() in MarketType.__members__:
-        kind, symbol = first, rest
-    return Name(text.strip(), exchange.strip().upper(), market_type(kind) if kind else None, symbol.strip())
 
 
 def _pair(instrument: Instrument) -> Iterable[str]:
@@ -82,7 +43,7 @@ _SPELLINGS: Final[tuple[Callable[[Instrument], Iterable[str]], ...]] = (
 )
 
 
-def pick(name: Name, instruments: Sequence[Instrument]) -> list[Instrument]:
+def pick(name: MarketName, instruments: Sequence[Instrument]) -> list[Instrument]:
     """Those that the name fits best; those that are traded now, if there are any."""
     for spell in _SPELLINGS:
         for normal in (str, str.casefold):
@@ -93,12 +54,12 @@ def pick(name: Name, instruments: Sequence[Instrument]) -> list[Instrument]:
     return []
 
 
-def ambiguous(name: Name, found: Sequence[str]) -> ConfigError:
+def ambiguous(name: MarketName, found: Sequence[str]) -> ConfigError:
     shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
     return ConfigError(f"{name.text} may mean {len(found)} markets; write the one that is meant: {shown}")
 
 
-def unknown(name: Name, instruments: Sequence[Instrument], where: str) -> NotFoundError:
+def unknown(name: MarketName, instruments: Sequence[Instrument], where: str) -> UnknownMarketError:
     """The error for a name that fits nothing, with the nearest that would."""
     spellings: dict[str, str] = {}
     for instrument in instruments:
@@ -109,7 +70,7 @@ def unknown(name: Name, instruments: Sequence[Instrument], where: str) -> NotFou
     nearest = list(dict.fromkeys(spellings[spelled] for spelled in close))[:5]
     exchange = name.exchange.lower()
     hint = f"; nearest: {', '.join(f'{exchange}:{symbol}' for symbol in nearest)}" if nearest else ""
-    return NotFoundError(f"{name.text} is not among the {len(instruments)} markets {where}{hint}")
+    return UnknownMarketError(f"{name.text} is not among the {len(instruments)} markets {where}{hint}")
 
 
 class Names:
@@ -122,9 +83,13 @@ class Names:
     async def find(self, text: str) -> Named:
         """The one market that a name means.
 
-        Raises ConfigError (no name, unknown exchange or type, several markets), NotFoundError, UnavailableError.
+        Raises ConfigError (no name, unknown exchange or type, several markets; UnknownMarketError), UnavailableError or
+        ExchangeError.
         """
-        name = parse(text)
+        return await self.found(market_name(text))
+
+    async def found(self, name: MarketName) -> Named:
+        """The same for a name that has been read."""
         venues = self._venues(name)
         listed, missing = await self._listed(name, venues)
         found = pick(name, listed) or await self._by_other_spellings(name, listed)
@@ -137,13 +102,17 @@ class Names:
             raise ambiguous(name, [f"{i.exchange.lower()}:{i.symbol} ({i.type})" for i in found])
         return await self._named(name, found[0])
 
-    def _venues(self, name: Name) -> list[Venue]:
+    async def request(self, wanted: NamedMarket) -> MarketRequest:
+        """The request under the id that the market is to have. Raises as `find`."""
+        return replace((await self.found(wanted.name)).request, id=wanted.id)
+
+    def _venues(self, name: MarketName) -> list[Venue]:
         if name.type is not None:
             return [self._venue(name.exchange, name.type)]
         kinds = [kind for exchange, kind in VENUES if exchange == name.exchange]
         return [self._venue(name.exchange, kind) for kind in kinds or [MarketType.SPOT]]  # raises for an unknown one
 
-    async def _listed(self, name: Name, venues: Sequence[Venue]) -> tuple[list[Instrument], list[Level4Error]]:
+    async def _listed(self, name: MarketName, venues: Sequence[Venue]) -> tuple[list[Instrument], list[Level4Error]]:
         """What the exchange lists, and the answers of lists that it says it does not have. A unified symbol is unique
         in an exchange, so the first list that has it is enough."""
         listed: list[Instrument] = []
@@ -160,7 +129,7 @@ class Names:
                 break
         return listed, missing
 
-    async def _by_other_spellings(self, name: Name, listed: Sequence[Instrument]) -> list[Instrument]:
+    async def _by_other_spellings(self, name: MarketName, listed: Sequence[Instrument]) -> list[Instrument]:
         """Through the lists of the exchange's other protocols, to the instruments of the usual ones."""
         others = [s for s in PROTOCOLS.values() if s.exchange == name.exchange and s.instruments_paths]
         for scheme in others:
@@ -176,7 +145,7 @@ class Names:
         except Level4Error:
             return ()  # a protocol that is not in use may well be gone
 
-    async def _named(self, name: Name, instrument: Instrument) -> Named:
+    async def _named(self, name: MarketName, instrument: Instrument) -> Named:
         """The request that means this instrument, if the fields of a request can name it."""
         assert instrument.type is not None
         request = MarketRequest(

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from level4.cli.market_names import Names, parse
 from level4.exchanges import Scheme, venue
 from level4.feeds import Instruments, RestRefusedError, RestUnavailableError
+from level4.feeds.names import Names
 from level4.model import ConfigError, Instrument, Level4Error, MarketRequest, MarketType, UnavailableError
-from level4.rpc.errors import NotFoundError
+from level4.model.naming import UnknownMarketError, market_name
 
 T = MarketType
 
@@ -113,8 +113,8 @@ async def test_a_unified_symbol_needs_no_further_list() -> None:
             ConfigError,
             "cannot be asked for: with its type, base and quote BTC/USD:USD is",
         ),
-        ("kraken:BTC/UDS", NotFoundError, "nearest: kraken:BTC/USD"),
-        ("kraken:zzzzzzz", NotFoundError, "not among the 3 markets that KRAKEN lists (INVERSE, SPOT)"),
+        ("kraken:BTC/UDS", UnknownMarketError, "nearest: kraken:BTC/USD"),
+        ("kraken:zzzzzzz", UnknownMarketError, "not among the 3 markets that KRAKEN lists (INVERSE, SPOT)"),
         ("krakn:BTC/USD", ConfigError, "did you mean KRAKEN?"),
         ("kraken.option:BTC/USD", ConfigError, "KRAKEN has no OPTION markets here"),
         ("bitstamp:BTC/USD", UnavailableError, "HTTP 503"),
@@ -129,4 +129,4 @@ async def test_names_that_cannot_be_followed(text: str, kind: type[Level4Error],
 @pytest.mark.parametrize("text", ["", "BTC/USD", ":BTC/USD", "kraken:", "kraken.:BTC/USD", "kraken.swap:BTC/USD"])
 def test_what_is_no_name(text: str) -> None:
     with pytest.raises(ConfigError):
-        parse(text)
+        market_name(text)
