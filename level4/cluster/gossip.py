@@ -28,6 +28,7 @@ from typing import Final
 import structlog
 import trio
 
+from level4.cluster.whereabouts import PORT, advertised, resolve, route_towards
 from level4.model import ConfigError
 from level4.swim import (
     FEEDS,
@@ -46,7 +47,6 @@ log = structlog.get_logger(__name__)
 
 MULTICAST_GROUP: Final = "239.192.76.52"
 """Organisation-local scope (RFC 2365); with TTL 1 a hello stays on the network."""
-PORT: Final = 7946
 MULTICAST_PORT: Final = 7947
 RESOLVE_SECONDS: Final = 15.0
 ROUTE_SECONDS: Final = 2.0
@@ -131,8 +131,8 @@ class Gossip:
         settings = self._settings
         with _bind_some(settings) as plain:
             self._socket = plain
-            seeds = await _resolve(settings.seeds)
-            address = _advertised(settings, plain, seeds)
+            seeds = await resolve(settings.seeds)
+            address = advertised(settings.advertise, plain.getsockname(), seeds)
             self._warn(address)
             self._membership = Membership(
                 settings.name,
@@ -152,7 +152,7 @@ class Gossip:
                 if settings.seeds:
                     nursery.start_soon(self._keep_resolving)
                 if settings.advertise is None and ipaddress.ip_address(plain.getsockname()[0]).is_unspecified:
-                    nursery.start_soon(self._follow_route, plain)
+                    nursery.start_soon(self._follow_route)
                 if settings.multicast_port is not None:
                     nursery.start_soon(self._multicast, settings.multicast_port)
                 task_status.started(address)
@@ -223,16 +223,16 @@ class Gossip:
     async def _keep_resolving(self) -> None:
         while True:
             await trio.sleep(RESOLVE_SECONDS * self._random.uniform(0.8, 1.2))
-            self._seeds = await _resolve(self._settings.seeds)
+            self._seeds = await resolve(self._settings.seeds)
             self.membership.set_seeds([seed for seed in self._seeds if seed != self.address])
             self._settle()
 
-    async def _follow_route(self, plain: socket.socket) -> None:
+    async def _follow_route(self) -> None:
         """Tell the others when this machine has another address than before. Without a route the last one stays."""
         while True:
             await trio.sleep(ROUTE_SECONDS)
             own = self.membership.own.address
-            host = _route_towards(_peer(self._seeds, own), plain.family)
+            host = route_towards(self._seeds, own)
             if host is None or host == own[0]:
                 continue
             log.warning("this node has another address", was=own[0], now=host)
@@ -324,62 +324,3 @@ def _join_group(port: int, host: str) -> socket.socket:
         group.close()
         raise
     return group
-
-
-def split_address(text: str, port: int) -> tuple[str, int]:
-    """`host[:port]` (IPv6 in brackets) → host, port. Raises ConfigError."""
-    host, colon, tail = text.rpartition(":")
-    if not colon or (":" in host and not host.startswith("[")):
-        host, tail = text, str(port)
-    if not host or not tail.isdecimal() or not 0 < int(tail) < 65536:
-        raise ConfigError(f"expected HOST:PORT, got {text!r}")
-    return host.strip("[]"), int(tail)
-
-
-async def _resolve(seeds: Sequence[str]) -> list[Address]:
-    """All addresses of all seeds; a name that DNS does not know now is asked for again later."""
-    found: list[Address] = []
-    for seed in seeds:
-        host, port = split_address(seed, PORT)
-        try:
-            answers = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            log.info("seed not found now", seed=seed, reason=str(error))
-            continue
-        for answer in answers:
-            address = (str(answer[4][0]), int(answer[4][1]))
-            if address not in found:
-                found.append(address)
-    return found
-
-
-def _advertised(settings: GossipSettings, plain: socket.socket, seeds: Sequence[Address]) -> Address:
-    bound = plain.getsockname()
-    if settings.advertise is not None:
-        host, port = split_address(settings.advertise, bound[1])
-        try:
-            return str(ipaddress.ip_address(host)), port
-        except ValueError:
-            try:
-                return str(socket.getaddrinfo(host, port, plain.family, socket.SOCK_DGRAM)[0][4][0]), port
-            except OSError as error:
-                raise ConfigError(f"LEVEL4_GOSSIP_ADVERTISE={settings.advertise}: not an address: {error}") from None
-    if not ipaddress.ip_address(bound[0]).is_unspecified:
-        return bound[0], bound[1]
-    found = _route_towards(_peer(seeds), plain.family)
-    return found or ("127.0.0.1" if plain.family == socket.AF_INET else "::1"), bound[1]
-
-
-def _peer(seeds: Sequence[Address], own: Address | None = None) -> Address:
-    """Somebody to find the route to: a seed that is not this node, else somebody outside."""
-    return next((seed for seed in seeds if seed != own), ("192.0.2.1", 9))
-
-
-def _route_towards(peer: Address, family: int) -> str | None:
-    """The local address of the route to a peer; None without one. Connecting a UDP socket sends nothing."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(peer)
-            return str(probe.getsockname()[0])
-        except OSError:
-            return None

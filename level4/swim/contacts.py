@@ -74,9 +74,10 @@ class Contacts:
         if self._identity.phase in (Phase.JOINING, Phase.ACTIVE) and address != self._core.roster.own.address:
             self._asked[full] += 1
             parts = [encode(Contact(self._core.roster.own, self._identity.silent))]
-            self._core.outlet.send(address, self._filled(parts) if full else parts, now, news=False)
+            self._core.outlet.send(address, self.filled(parts) if full else parts, now, news=False)
 
-    def _filled(self, parts: list[bytes]) -> list[bytes]:
+    def filled(self, parts: list[bytes]) -> list[bytes]:
+        """Parts of a datagram of full size."""
         left = self._core.outlet.room - sum(len(part) for part in parts) - PADDING_HEADER
         return [*parts, encode(Padding(left))] if left > 0 else parts
 
@@ -113,7 +114,7 @@ class Contacts:
         opening = self._antientropy.opening()
         if sum(len(part) for part in parts) + len(opening) <= self._core.outlet.room:
             parts.append(opening)
-        self._core.outlet.send(source, self._filled(parts) if full else parts, now, news=False)
+        self._core.outlet.send(source, self.filled(parts) if full else parts, now, news=False)
 
     def on_welcome(self, member: Member, now: float, *, full: bool) -> None:
         self._welcomed[full] += 1

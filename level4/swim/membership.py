@@ -167,8 +167,8 @@ class Membership:
             return  # above all, a newcomer tells nobody of itself before it knows that its name is free
         if comparing := [message for message in messages if isinstance(message, _COMPARING)]:
             self._antientropy.answer(comparing, source, now)
-        if doubt:
-            self._core.outlet.send(source, doubt, now)
+        if doubt:  # an answer to a datagram of full size has it too, so that whoever asks sees both ways
+            self._core.outlet.send(source, self._contacts.filled(doubt) if full else doubt, now, news=not full)
         held = self._core.roster.members.get(sender.name) if sender is not None else None
         if sender is not None and held is not None and held.generation == sender.generation:
             self._antientropy.noticed(sender.view, source, now)
