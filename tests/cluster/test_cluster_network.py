@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,9 @@ LIMIT_SECONDS = 10.0
     ("greater", "lesser", "markets", "seconds"),
     [("ab", "c", 6, 2.0), pytest.param("abc", "de", 30, 60.0, marks=pytest.mark.slow)],
 )
-async def test_a_torn_network(tmp_path: Path, greater: str, lesser: str, markets: int, seconds: float) -> None:
+async def test_a_torn_network(
+    tmp_path: Path, greater: str, lesser: str, markets: int, seconds: float, report: Callable[[str], None]
+) -> None:
     """`seconds`: how long each of both states is looked at."""
     ids = set(range(1, markets + 1))
     async with torn_cluster(tmp_path) as it:
@@ -58,13 +60,13 @@ async def test_a_torn_network(tmp_path: Path, greater: str, lesser: str, markets
             await until_markets(client, partial(are_hosted, owners=owners))
             await until_nodes(client, partial(all_ready, names=set(it.nodes)))
         healed = trio.current_time() - began
-        print(f"\n{len(theirs)} of {markets} markets LIVE elsewhere {taken:.1f} s after Kafka was cut off")
-        print(f"one host for each on every node {healed:.1f} s after the network was whole again")
+        report(f"{len(theirs)} of {markets} markets LIVE elsewhere {taken:.1f} s after Kafka was cut off")
+        report(f"one host for each on every node {healed:.1f} s after the network was whole again")
         assert taken < LIMIT_SECONDS
         assert healed < LIMIT_SECONDS
         await trio.sleep(1)
         assert {event.node for event in accepted(it.rig.events)[seen:]} <= set(greater)
-        print(f"{late_records(it.rig.events)} late records of former hosts, all marked by their epoch")
+        report(f"{late_records(it.rig.events)} late records of former hosts, all marked by their epoch")
 
 
 def late_records(events: Sequence[Event]) -> int:

@@ -5,7 +5,7 @@ A consumer that keeps to the rules sees every market all the time, and every spr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,9 @@ LONGEST_GAP_SECONDS = 2.0
 
 
 @pytest.mark.parametrize("markets", [6, pytest.param(24, marks=pytest.mark.slow)])
-async def test_a_rolling_restart_leaves_no_market_unseen(tmp_path: Path, markets: int) -> None:
+async def test_a_rolling_restart_leaves_no_market_unseen(
+    tmp_path: Path, markets: int, report: Callable[[str], None]
+) -> None:
     ids = set(range(1, markets + 1))
     env = {"LEVEL4_SPREAD_TRIGGER": "size", "MAX_DATA_FEEDS": str(markets)}
     async with cluster(tmp_path, rate=RATE, trade_rate=2) as it:
@@ -40,16 +42,15 @@ async def test_a_rolling_restart_leaves_no_market_unseen(tmp_path: Path, markets
             moved += len(hosts(await it.clients[name].list_markets()).get(name, ()))
             began = trio.current_time()
             assert await it.end(name) == 0
-            print(f"\n{name} ended after {trio.current_time() - began:.1f} s", end="")
+            report(f"{name} ended after {trio.current_time() - began:.1f} s")
             await it.start(name, **env)
             for client in it.clients.values():
                 await until_nodes(client, all_ready)
             assert all_live_on(it.rig.events, ids, NODES)
-        print()
-        judge(it, seen, ids, moved)
+        judge(it, seen, ids, moved, report)
 
 
-def judge(it: Cluster, seen: int, ids: set[int], moved: int) -> None:
+def judge(it: Cluster, seen: int, ids: set[int], moved: int, report: Callable[[str], None]) -> None:
     integrity = Integrity()
     last: dict[int, float] = {}
     worst = dict.fromkeys(ids, 0.0)
@@ -61,10 +62,10 @@ def judge(it: Cluster, seen: int, ids: set[int], moved: int) -> None:
             last[event.market_id] = at
     end = it.rig.read_at[-1]
     worst = {n: max(gap, end - last[n]) for n, gap in worst.items()}
-    print("worst gap of each market, ms:", {n: round(1000 * gap) for n, gap in worst.items()})
+    report(f"worst gap of each market, ms: { {n: round(1000 * gap) for n, gap in worst.items()} }")
     spreads = [integrity.accounts[n, "level4.spread", None] for n in ids]
     trades = [account for (n, topic, _), account in integrity.accounts.items() if topic == "level4.timesales"]
-    print(f"{moved} handovers; spread {told(spreads)}; timesales {told(trades)}")
+    report(f"{moved} handovers; spread {told(spreads)}; timesales {told(trades)}")
     assert max(worst.values()) < LONGEST_GAP_SECONDS, worst
     assert sum(account.epochs - 1 for account in spreads) == moved
     assert [(account.lost, account.unknown) for account in spreads] == [(0, 0)] * len(ids)

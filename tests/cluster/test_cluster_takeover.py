@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from level4.rpc.security import Credentials
 
 pytestmark = pytest.mark.broker
 
+Report = Callable[[str], None]
 
-async def test_markets_of_a_killed_node_live_on_others_within_ten_seconds(tmp_path: Path) -> None:
+
+async def test_markets_of_a_killed_node_live_on_others_within_ten_seconds(tmp_path: Path, report: Report) -> None:
     async with cluster(tmp_path) as it:
         await it.start_all("a", "b", "c")
         ids = set(range(1, 7))
@@ -34,7 +37,7 @@ async def test_markets_of_a_killed_node_live_on_others_within_ten_seconds(tmp_pa
         others = sorted(it.nodes)
         await it.rig.until(lambda events: lost <= set().union(*(live_on(events, name) for name in others)), 20)
         taken = trio.current_time() - killed
-        print(f"takeover of {len(lost)} of {len(ids)} markets: {taken:.1f} s")
+        report(f"takeover of {len(lost)} of {len(ids)} markets: {taken:.1f} s")
         assert taken < 10
         survivor = it.clients[others[0]]
         listed = await until_markets(survivor, lambda markets: all(m.state == "LIVE" for m in markets))
@@ -79,7 +82,7 @@ async def test_a_node_that_slept_gives_way_and_publishes_nothing_that_counts(tmp
         assert not [e for e in it.rig.events if isinstance(e, Spread) and e.state is FeedState.STOPPED]
 
 
-async def test_markets_of_a_node_that_ends_in_order_live_elsewhere_at_once(tmp_path: Path) -> None:
+async def test_markets_of_a_node_that_ends_in_order_live_elsewhere_at_once(tmp_path: Path, report: Report) -> None:
     async with cluster(tmp_path) as it:
         await it.start_all("a", "b")
         await started(it.clients["a"], *(market(n) for n in range(1, 5)))
@@ -89,7 +92,7 @@ async def test_markets_of_a_node_that_ends_in_order_live_elsewhere_at_once(tmp_p
         began = trio.current_time()
         assert await it.nodes["a"].stop() == 0
         await it.rig.until(lambda events: live_on(events, "b") == {1, 2, 3, 4}, 15)
-        print(f"{len(placed.get('a', ()))} markets handed over in {trio.current_time() - began:.1f} s")
+        report(f"{len(placed.get('a', ()))} markets handed over in {trio.current_time() - began:.1f} s")
         for n in placed.get("a", ()):
             stream = [event for event in it.rig.events if isinstance(event, Spread) and event.market_id == n]
             last = next(event for event in reversed(stream) if event.node == "a")
@@ -146,7 +149,7 @@ async def test_without_room_a_market_waits_until_there_is_some(tmp_path: Path) -
 
 
 @pytest.mark.slow
-async def test_sigterm_hands_twenty_five_markets_over_within_eight_seconds(tmp_path: Path) -> None:
+async def test_sigterm_hands_twenty_five_markets_over_within_eight_seconds(tmp_path: Path, report: Report) -> None:
     async with cluster(tmp_path) as it:
         client = await it.start("a")
         await started(client, *(market(n) for n in range(1, 26)))
@@ -159,13 +162,13 @@ async def test_sigterm_hands_twenty_five_markets_over_within_eight_seconds(tmp_p
         spreads = [event for event in it.rig.events if isinstance(event, Spread)]
         firsts = {event.market_id: event for event in reversed(spreads) if event.node == "b"}
         whole = sum(first.follows is not None for first in firsts.values())
-        print(f"ended after {ended:.1f} s, {whole} of 25 without a hole, all LIVE {trio.current_time() - began:.1f} s")
+        report(f"ended after {ended:.1f} s, {whole} of 25 without a hole, all LIVE {trio.current_time() - began:.1f} s")
         assert ended < 8
         assert whole == 25
 
 
 @pytest.mark.slow
-async def test_after_all_nodes_died_one_that_nobody_knew_takes_everything(tmp_path: Path) -> None:
+async def test_after_all_nodes_died_one_that_nobody_knew_takes_everything(tmp_path: Path, report: Report) -> None:
     """Gossip has never met the dead, so that they are silent for 30 s has to do."""
     async with cluster(tmp_path) as it:
         await it.start_all("a", "b")
@@ -176,5 +179,5 @@ async def test_after_all_nodes_died_one_that_nobody_knew_takes_everything(tmp_pa
         await it.start("c")
         began = trio.current_time()
         await it.rig.until(lambda events: live_on(events, "c") == {1, 2, 3, 4}, 60)
-        print(f"taken after {trio.current_time() - began:.1f} s")
+        report(f"taken after {trio.current_time() - began:.1f} s")
         assert trio.current_time() - began > 25
