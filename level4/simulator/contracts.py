@@ -16,7 +16,8 @@ from typing import Final
 from level4.simulator.listing import Listed, listed, next_quarter
 
 _DATED: Final = 2
-"""Of how many bases there are futures and options."""
+_DATED_PART: Final = 4
+"""There are futures and options of the first two bases, and of a quarter where there are many."""
 _STRIKES: Final = (Decimal("0.95"), Decimal("1.05"))
 _PREMIUM: Final = Decimal("0.03")
 _OPTION_LOT: Final = Decimal(50)
@@ -71,25 +72,28 @@ def spot(symbols: Iterable[str], quote: str) -> Iterator[Contract]:
 
 
 def linear(symbols: Iterable[str], quote: str, settle: str | None = None) -> Iterator[Contract]:
-    for number, base in enumerate(bases(symbols)):
+    found = bases(symbols)
+    for number, base in enumerate(found):
         facts = listed(f"{base}/{quote}")
         yield Contract(Kind.PERPETUAL, facts, settle or quote)
-        if number < _DATED:
+        if number < _dated(found):
             yield Contract(Kind.FUTURE, facts, settle or quote, expiry=_expiry())
 
 
 def inverse(symbols: Iterable[str], dollars: Mapping[str, int], others: int) -> Iterator[Contract]:
     """Sizes are whole contracts of so many dollars, by base."""
-    for number, base in enumerate(bases(symbols)):
+    found = bases(symbols)
+    for number, base in enumerate(found):
         facts = replace(listed(f"{base}/USD"), lot_decimals=0, lot_value=Decimal(dollars.get(base, others)))
         yield Contract(Kind.PERPETUAL, facts, base, inverse=True)
-        if number < _DATED:
+        if number < _dated(found):
             yield Contract(Kind.FUTURE, facts, base, inverse=True, expiry=_expiry())
 
 
 def options(symbols: Iterable[str], quote: str, *, lot_decimals: int, in_coin: bool = False) -> Iterator[Contract]:
     """`in_coin`: priced and settled in the base."""
-    for base in bases(symbols)[:_DATED]:
+    found = bases(symbols)
+    for base in found[: _dated(found)]:
         underlying = listed(f"{base}/USD").price
         price = _PREMIUM if in_coin else underlying * _PREMIUM
         decimals = 4 if in_coin else max(0, 2 - price.adjusted())
@@ -105,6 +109,10 @@ def options(symbols: Iterable[str], quote: str, *, lot_decimals: int, in_coin: b
 def plain(number: Decimal) -> Decimal:
     """Without an exponent above zero and without zeros behind the point."""
     return Decimal(format(number.normalize(), "f"))
+
+
+def _dated(found: list[str]) -> int:
+    return max(_DATED, len(found) // _DATED_PART)
 
 
 def _expiry() -> datetime:

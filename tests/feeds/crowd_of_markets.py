@@ -137,7 +137,7 @@ class Crowd:
 async def crowd(
     exchange: str, type_: MarketType, count: int, say: Callable[[str], None] = print
 ) -> AsyncIterator[Crowd]:
-    """`count` markets, all asked for at once. `say` is told how far they are."""
+    """`count` markets (or as many as there are), all asked for at once. `say` is told how far they are."""
     simulator = Simulator(markets=count, rate=1.0, trade_rate=0.2, levels=20, seed=4)
     published, sockets = MemoryPublisher(), Watched()
     async with trio.open_nursery() as nursery:
@@ -156,9 +156,9 @@ async def crowd(
             )
             await nursery.start(feeds.run)
             listed = await instruments.listed(venue(exchange, type_).book)
-            wanted = [one for one in listed if (one.type, one.expiry, one.active) == (type_, None, True)][:count]
-            assert len(wanted) == count
+            wanted = [one for one in listed if one.type is type_ and one.active][:count]
             for number, one in enumerate(wanted, 1):
-                await feeds.start(MarketRequest(number, exchange, type_, one.base, one.quote), term=7)
-            yield Crowd(exchange, count, simulator, feeds, published, sockets, rest, say)
+                terms = one.base, one.quote, one.expiry, one.strike, one.right
+                await feeds.start(MarketRequest(number, exchange, type_, *terms), term=7)
+            yield Crowd(exchange, len(wanted), simulator, feeds, published, sockets, rest, say)
         nursery.cancel_scope.cancel()
