@@ -26,6 +26,7 @@ import structlog
 import trio
 
 from level4.cluster.curtain import Curtain
+from level4.cluster.failovers import Failovers
 from level4.cluster.gossip import MULTICAST_PORT, GossipSettings
 from level4.cluster.ledger import Ledger
 from level4.cluster.members import Members
@@ -55,7 +56,7 @@ from level4.model.naming import NamedMarket
 from level4.ops.access import access_of, credentials_of, is_loopback
 from level4.ops.advertised import unreachable
 from level4.ops.allowed import split_keys
-from level4.ops.cluster_metrics import cluster_metrics
+from level4.ops.cluster_metrics import FailoverMetrics, cluster_metrics
 from level4.ops.kafka import kafka_settings
 from level4.ops.keys import follow_keys
 from level4.ops.layers import DEFAULT
@@ -84,16 +85,21 @@ LEAVE_SECONDS: Final = 1.0
 
 
 class _Announcing:
-    """A publisher that also tells watchers when something happened to a feed."""
+    """A publisher that also tells watchers when something happened to a feed, and when a failover is over."""
 
-    def __init__(self, publisher: Publisher, changes: Changes) -> None:
+    def __init__(self, publisher: Publisher, changes: Changes, failovers: Failovers) -> None:
         self._publisher = publisher
         self._changes = changes
+        self._failovers = failovers
 
     def put(self, event: Event) -> None:
         self._publisher.put(event)
         if type(event) is Status:
             self._changes.notify()
+            if event.market_id is not None and event.event == "live":
+                self._failovers.live(event.market_id)
+            elif event.market_id is not None and event.event == "feed_stopped":
+                self._failovers.given_up(event.market_id)
 
 
 class Node:
@@ -117,7 +123,8 @@ class Node:
         cache = settings.cache_dir if settings.simulator is None else None
         instruments = Instruments(self._rest, addresses, cache)
         self._names = Names(instruments, self._venue)
-        tally = Tally(_Announcing(self.publisher, self._changes))
+        failovers = Failovers()
+        tally = Tally(_Announcing(self.publisher, self._changes, failovers))
         curtain = Curtain(tally)
         self.feeds = HeldFeeds(
             FeedSettings(
@@ -134,7 +141,9 @@ class Node:
             random=random or Random(),
         )
         self.feeds.curtain = curtain
-        self.tenancy = Tenancy(self.feeds, Gate(self.publisher), settings.hostname, settings.max_data_feeds)
+        self.tenancy = Tenancy(
+            self.feeds, Gate(self.publisher), settings.hostname, settings.max_data_feeds, failovers
+        )
         self.peers = Peers(credentials_of(settings))
         self.host = Host(settings, self.feeds, self.publisher, self._changes, self.tenancy, self.peers)
         log_settings = LogSettings(publishing.kafka)
@@ -174,7 +183,8 @@ class Node:
             http_host=settings.http_host,
             http_port=settings.http_port,
         )
-        self.telemetry.metrics.add(cluster_metrics(self.members.gossip))
+        self.telemetry.metrics.add(cluster_metrics(self.members.gossip, self.members.changes))
+        self.telemetry.metrics.add(FailoverMetrics(failovers))
         self._stop = trio.Event()
         self._hopeless: Level4Error | None = None
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -63,6 +64,8 @@ class Members:
         self._changed = changed
         self._known: set[str] = set()
         """Names seen leaving or failing: their return is news."""
+        self.changes: Counter[Change] = Counter()
+        """Of other members, by kind."""
         self.gossip = Gossip(settings, on_event=self._take, random=random, generation=generation)
 
     # -- what is known ------------------------------------------------------------------------------------------
@@ -124,6 +127,7 @@ class Members:
             self.conflict = event
             self.conflicting.set()
         elif isinstance(event, MemberEvent):
+            self.changes[event.change] += 1
             self._take_change(event.change, event.member)
             self._changed()
 

@@ -22,6 +22,7 @@ from typing import Final
 import structlog
 import trio
 
+from level4.cluster.failovers import Failovers
 from level4.cluster.ledger import Ledger, LostError
 from level4.cluster.ports import Feeds, Gate
 from level4.model import ConfigError, ExchangeError, Level4Error, MarketRequest, UnavailableError
@@ -48,10 +49,13 @@ class Waiting:
 class Tenancy:
     """`capacity`: most markets of this node. `run` must be running; `changed` is the ledger's to call."""
 
-    def __init__(self, feeds: Feeds, gate: Gate, node: str, capacity: int) -> None:
+    def __init__(
+        self, feeds: Feeds, gate: Gate, node: str, capacity: int, failovers: Failovers | None = None
+    ) -> None:
         self.ledger: Ledger
         """Set by whoever builds both: each calls the other."""
         self.waiting: dict[int, Waiting] = {}
+        self.failovers = failovers or Failovers()
         self._feeds = feeds
         self._gate = gate
         self._node = node
@@ -293,7 +297,10 @@ class Tenancy:
         except UnavailableError as error:
             log.warning("market not taken yet", market=str(request), reason=str(error))
         else:
-            log.info("market taken from the log", market=str(request), before=entry.record.host)
+            host = entry.record.host
+            log.info("market taken from the log", market=str(request), before=host)
+            if host is not None and host != self._node:
+                self.failovers.taken(request.id, self.ledger.silence(host))
         finally:
             self._claiming.discard(request.id)
         await self._settle(request.id)

@@ -254,6 +254,11 @@ def _market_families() -> _Families:
     return {
         **{name: GaugeMetricFamily(f"level4_{name}", doc, labels=_MARKET) for name, doc in _AGES.items()},
         "feed_events": _labelled("feed_events", "Events published, by topic.", (*_MARKET, "topic")),
+        "feed_clock_offset_seconds": GaugeMetricFamily(
+            "level4_feed_clock_offset_seconds",
+            "Least receive time minus exchange time of the last minute: the way's delay, plus what the clocks differ.",
+            labels=_MARKET,
+        ),
         "feed_gaps": _labelled("feed_gaps", "Times trust in a LIVE book ended, by cause.", by_cause),
         "feed_checksum_failures": _labelled("feed_checksum_failures", "Books that failed their checksum.", _MARKET),
         **{
@@ -277,6 +282,8 @@ def _faults(families: _Families, labels: tuple[str, ...], stats: MarketStats) ->
         families["feed_gaps"].add_metric((*labels, cause), stats.gaps[cause])
     for name in _MARKET_COUNTERS:
         families[f"feed_{name}"].add_metric(labels, getattr(stats, name))
+    if stats.clock_us is not None:
+        families["feed_clock_offset_seconds"].add_metric(labels, stats.clock_us / 1e6)
 
 
 class ConnectionMetrics:

@@ -12,17 +12,19 @@ from prometheus_client.exposition import generate_latest
 from level4.book.checksum import KrakenChecksum
 from level4.book.rules import next_number
 from level4.book.sync import seeded_in_stream
+from level4.cluster.failovers import Failovers
 from level4.control.ports import ActiveMarket, MarketHost, NodeInfo, NodeState
 from level4.feeds.rest import RestStats
 from level4.feeds.stats import ConnectionStats, FeedStats, FeedView
 from level4.market import Market
 from level4.model import Event, FeedState, Instrument, MarketRequest, MarketType, RawTime
-from level4.ops.cluster_metrics import cluster_metrics
+from level4.ops.cluster_metrics import FailoverMetrics, cluster_metrics
 from level4.ops.lag import LoopLag
 from level4.ops.metrics import ConnectionMetrics, Metrics, feed_metrics, kafka_metrics, node_metrics, rest_metrics
 from level4.ops.tally import Tally
 from level4.publish.stats import PublisherStats
 from level4.rpc.gate import RpcStats
+from level4.swim.events import Change
 from level4.swim.membership import SECRET_BYTES, Membership
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Scraped:
         self.rpc = RpcStats()
         self.lag = LoopLag()
         self.feed = FeedStats()
+        self.failovers = Failovers(lambda: self.now)
         self.unplaced: list[ActiveMarket] = []
         self.open_connections = [ConnectionStats("kraken.v2", "wss://ws.kraken.com/v2")]
         self.events: list[Event] = []
@@ -80,8 +83,10 @@ class Scraped:
             feed_metrics(self, self.tally, lambda: self.now_us * 1000),
             ConnectionMetrics(self.connections),
             rest_metrics(self),
-            cluster_metrics(self),
+            cluster_metrics(self, {Change.SUSPECTED: 2}),
+            FailoverMetrics(self.failovers),
         )
+        self.real_market.stats.clock_us = 20_000
         self.real_market.start(self.now_us * 1000, self.now)
         self.real_market.connected("book", self.now_us * 1000, self.now)
         self.snapshot()

@@ -101,6 +101,7 @@ CAUSES: dict[str, Callable[[Scraped], object]] = {
     "Level4TradesLost": lose_trades,
     "Level4ExchangeSlow": be_late,
     "Level4ClockBehind": set_the_clock_back,
+    "Level4OwnClock": lambda node: setattr(node.real_market.stats, "clock_us", -60_000),
     "Level4Banned": lambda node: node.rest.answers.update([429]),
     "Level4BudgetSpent": lambda node: node.budget.update({"api.kraken.com": (20.0, 1000.0)}),
     "Level4Reconnecting": lambda node: setattr(node.open_connections[0], "disconnects", 11),
@@ -111,6 +112,7 @@ CAUSES: dict[str, Callable[[Scraped], object]] = {
     "Level4EventLoopLag": block_the_loop,
     "Level4GossipRefused": lambda node: node.swim.stats.dropped.update(unauthentic=11),
     "Level4Unplaced": lambda node: node.unplaced.append(WAITING),
+    "Level4FailoverSlow": lambda node: node.failovers.taken(17, 3.0),
     "Level4Full": lambda node: node.with_node(active=23),
     "Level4Bug": put("feed", "restarts", 1),
 }
@@ -150,6 +152,13 @@ def test_an_alert_about_the_process(alert: str) -> None:
     well, ill = BY_TEXT[alert]
     assert not Scrapes(well, well).firing(RULES[alert]["expr"])
     assert Scrapes(well, ill).firing(RULES[alert]["expr"])
+
+
+def test_a_clock_that_is_ahead_fires_too() -> None:
+    node = healthy()
+    well = node.scrape()
+    node.real_market.stats.clock_us = 1_500_000
+    assert Scrapes(well, node.scrape()).firing(RULES["Level4OwnClock"]["expr"])
 
 
 @pytest.mark.parametrize("fault", ["connection_bugs", "rpc_failed"])

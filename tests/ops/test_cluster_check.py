@@ -100,7 +100,7 @@ async def test_a_wrong_key_or_name_is_told_by_the_nodes_own_count(
 ) -> None:
     async with cluster(**theirs) as start, trio.open_nursery() as nursery:
         a = await start("a")
-        routes = {"/metrics": Metrics(cluster_metrics(a)).answer}
+        routes = {"/metrics": Metrics(cluster_metrics(a, {})).answer}
         port = await nursery.start(serve_http, routes, "127.0.0.1", 0)
         found = await examined(at(a), LEVEL4_HTTP_PORT=str(port), **ours)
         nursery.cancel_scope.cancel()

@@ -104,6 +104,33 @@ def test_membership_as_this_node_sees_it() -> None:
     assert "level4_cluster" not in node.scrape()
 
 
+def test_failovers_from_the_last_sign_of_the_dead_host_to_live() -> None:
+    node = Scraped()
+    for market_id in (1, 2, 3):
+        node.failovers.taken(market_id, silence=3.0)
+    node.now += 1.5
+    node.failovers.live(1)
+    node.failovers.live(1)  # LIVE again after a gap is no failover
+    node.failovers.live(9)
+    node.failovers.given_up(2)
+    text = node.scrape()
+    assert value(text, "level4_failovers_pending") == 1
+    assert value(text, "level4_failover_seconds_count") == 1
+    assert value(text, "level4_failover_seconds_sum") == pytest.approx(4.5)
+    assert value(text, "level4_failover_seconds_bucket", le="4.0") == 0
+    assert value(text, "level4_failover_seconds_bucket", le="5.0") == 1
+    assert value(text, "level4_cluster_changes_total", change="suspected") == 2
+    assert value(text, "level4_cluster_changes_total", change="dead") == 0
+
+
+def test_the_clock_of_each_market() -> None:
+    node = Scraped()
+    node.real_market.stats.clock_us = -1_500
+    assert value(node.scrape(), "level4_feed_clock_offset_seconds", market_id="17") == -0.0015
+    node.real_market.stats.clock_us = None
+    assert "level4_feed_clock_offset_seconds{" not in node.scrape()
+
+
 def test_counters_of_connections_never_fall() -> None:
     node = Scraped()
     node.open_connections[0].frames = 10
