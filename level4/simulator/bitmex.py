@@ -4,8 +4,10 @@
   a frame. An id belongs to a price and tells nothing about it. Nothing is numbered, nothing is checked.
 * A topic's third part is the pool. Here all there is stands in the Primary pool, so Aggregated (what a topic without a
   pool means) is the same book under another tag, and Secondary is empty. Acks name the topic without the pool.
-* Sizes are contracts, whole numbers. BTC is `XBT`. The raw text `ping` is answered by `pong`; sizes and prices are JSON
-  numbers. A subscription to `trade` begins with a `partial` of the last trade.
+* Sizes are contracts, whole numbers. One of a quanto contract (`ETHUSD`: quoted in dollars, settled in BTC) is worth
+  `multiplier` satoshi for each dollar of the price, so that it stands for no fixed amount of the base. BTC is `XBT`.
+* The raw text `ping` is answered by `pong`; sizes and prices are JSON numbers. A subscription to `trade` begins with a
+  `partial` of the last trade.
 * Wrong names are refused topic by topic. (The wording is the sheet's for unknown symbols, and made up for the rest.)
 """
 
@@ -23,7 +25,7 @@ import msgspec
 from level4.simulator.address import Address
 from level4.simulator.book import Book, Side
 from level4.simulator.faults import Channel, FaultPlan, Frame
-from level4.simulator.listing import Listed, listed, next_quarter
+from level4.simulator.listing import Listed, dollars, listed, next_quarter
 from level4.simulator.rest import Request, Response
 from level4.simulator.session import Session
 from level4.simulator.subscribed import Subscribed, decoded, framed, whole
@@ -34,6 +36,9 @@ _POOLS: Final = ("Aggregated", "Primary", "Secondary")
 _SIDES: Final = {Side.BID: "Buy", Side.ASK: "Sell"}
 _MONTHS: Final = {3: "H", 6: "M", 9: "U", 12: "Z"}
 _SPOT, _PERPETUAL, _DATED = "IFXXXP", "FFWCSX", "FFCCSX"
+_QUANTO_MULTIPLIER: Final = 100
+"""Satoshi for each dollar of the price, of one quanto contract."""
+_SATOSHI: Final = 10**8
 _BOOK_TYPES: Final = {
     "symbol": "symbol", "id": "long", "side": "symbol", "size": "long", "price": "float", "timestamp": "timestamp",
     "transactTime": "timestamp", "pool": "symbol",
@@ -50,8 +55,19 @@ class _Contract:
     native: str
     typ: str
     multiplier: int | None
-    """Contracts for one unit of the base; None: a contract is a dollar."""
-    expiry: datetime | None
+    """Contracts for one unit of the base; None: a contract is a dollar, or quanto."""
+    expiry: datetime | None = None
+    quanto: bool = False
+
+    @property
+    def inverse(self) -> bool:
+        return self.multiplier is None and not self.quanto
+
+    def home(self, size: Decimal, price: Decimal) -> Decimal:
+        """So many contracts in the base currency, at a price."""
+        if self.quanto:
+            return size * _QUANTO_MULTIPLIER / _SATOSHI * dollars("BTC")
+        return size / (price if self.multiplier is None else self.multiplier)
 
 
 @dataclass(slots=True)
@@ -71,8 +87,8 @@ class Bitmex(Subscribed):
     exchange = "BITMEX"
 
     def __init__(self, symbols: Iterable[str], pace: Pace, plan: FaultPlan) -> None:
-        """Symbols in dollars are listed as spot, perpetual and future in USDT, BTC as inverse contracts too; others as
-        spot."""
+        """Symbols in dollars are listed as spot, perpetual and future in USDT, BTC as inverse contracts too and ETH as
+        a quanto perpetual; others as spot."""
         self._contracts: dict[str, _Contract] = {}
         markets: list[Market] = []
         for symbol in symbols:
@@ -188,8 +204,7 @@ class Bitmex(Subscribed):
                 self.publish_book(f"orderBookL2:{pool}", market, frame, state.shown.best())
 
     def _trade(self, market: Market, fill: Fill, now: str) -> str:
-        multiplier = self._contracts[market.native].multiplier
-        home = fill.size / (fill.price if multiplier is None else multiplier)
+        home = self._contracts[market.native].home(fill.size, fill.price)
         number = f"00000000-006d-1000-0000-{fill.trade_id:012x}"
         return (
             f'{{"timestamp":"{now}","symbol":"{market.native}","side":"{fill.taker.title()}","size":{fill.size},'
@@ -232,19 +247,22 @@ def _listings(facts: Listed) -> Iterable[tuple[_Contract, Listed]]:
     ending = f"{_MONTHS[expiry.month]}{expiry:%y}"
     multiplier = 10**facts.lot_decimals
     linear = replace(facts, quote=quote, lot_decimals=0, lot_value=facts.price / multiplier)
-    yield _Contract(f"{base}_{quote}", _SPOT, multiplier, None), linear
+    yield _Contract(f"{base}_{quote}", _SPOT, multiplier), linear
     if facts.quote == "USD":
-        yield _Contract(f"{base}USDT", _PERPETUAL, multiplier, None), linear
+        yield _Contract(f"{base}USDT", _PERPETUAL, multiplier), linear
         yield _Contract(f"{base}USDT{ending}", _DATED, multiplier, expiry), linear
     if (facts.base, facts.quote) == ("BTC", "USD"):
-        dollars = replace(facts, lot_decimals=0, lot_value=Decimal(1))
-        yield _Contract("XBTUSD", _PERPETUAL, None, None), dollars
-        yield _Contract(f"XBT{ending}", _DATED, None, expiry), dollars
+        of_a_dollar = replace(facts, lot_decimals=0, lot_value=Decimal(1))
+        yield _Contract("XBTUSD", _PERPETUAL, None), of_a_dollar
+        yield _Contract(f"XBT{ending}", _DATED, None, expiry), of_a_dollar
+    if (facts.base, facts.quote) == ("ETH", "USD"):
+        worth = facts.price * _QUANTO_MULTIPLIER / _SATOSHI * dollars("BTC")
+        yield _Contract("ETHUSD", _PERPETUAL, None, quanto=True), replace(facts, lot_decimals=0, lot_value=worth)
 
 
 def _instrument(contract: _Contract, market: Market) -> str:
-    facts, inverse = market.walk.listed, contract.multiplier is None
-    settle = None if contract.typ == _SPOT else "XBt" if inverse else "USDt"
+    facts, inverse, quanto = market.walk.listed, contract.inverse, contract.quanto
+    settle = None if contract.typ == _SPOT else "XBt" if inverse or quanto else "USDt"
     base = "XBT" if facts.base == "BTC" else facts.base
     row = {
         "symbol": contract.native,
@@ -258,11 +276,11 @@ def _instrument(contract: _Contract, market: Market) -> str:
         "settlCurrency": settle,
         "lotSize": 1,
         "tickSize": msgspec.Raw(text(facts.tick).encode()),
-        "multiplier": -100_000_000 if inverse else 1,
+        "multiplier": -_SATOSHI if inverse else _QUANTO_MULTIPLIER if quanto else 1,
         "underlyingToPositionMultiplier": contract.multiplier,
-        "underlyingToSettleMultiplier": -100_000_000 if inverse else None,
-        "quoteToSettleMultiplier": None if inverse else 1_000_000,
-        "isQuanto": False,
+        "underlyingToSettleMultiplier": -_SATOSHI if inverse else None,
+        "quoteToSettleMultiplier": None if inverse or quanto else 1_000_000,
+        "isQuanto": quanto,
         "isInverse": inverse,
     }
     return msgspec.json.encode(row).decode()

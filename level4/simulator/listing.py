@@ -57,10 +57,10 @@ def listed(symbol: str, lot_decimals: int | None = None) -> Listed:
     base, slash, quote = symbol.upper().partition("/")
     if not slash or not base or not quote or "/" in quote:
         raise ConfigError(f"expected a symbol like BTC/USD for the simulator, got {symbol!r}")
-    price = _price(base) / _price(quote)
+    price = dollars(base) / dollars(quote)
     decimals = min(8, max(0, 5 - price.adjusted()))
     if lot_decimals is None:
-        lot_decimals = min(8, max(0, _price(base).adjusted() + 1))
+        lot_decimals = min(8, max(0, dollars(base).adjusted() + 1))
     return Listed(base, quote, round(price, decimals), decimals, lot_decimals)
 
 
@@ -77,6 +77,6 @@ def next_quarter(today: date) -> date:
     return friday if today + timedelta(days=7) <= friday else next_quarter(last + timedelta(days=1))
 
 
-def _price(code: str) -> Decimal:
-    """In dollars; that of a code nobody knows follows from its letters."""
+def dollars(code: str) -> Decimal:
+    """Where the price of a currency starts; that of a code nobody knows follows from its letters."""
     return _PRICES.get(code) or Decimal(10 + sum(map(ord, code)) * 37 % 990)

@@ -114,7 +114,7 @@ def instruments(*rows: dict[str, Any]) -> list[Instrument]:
 
 
 def test_contracts_of_every_type() -> None:
-    spot, linear, inverse, dated_inverse, odd = instruments(
+    spot, linear, inverse, dated_inverse, quanto, odd = instruments(
         {"typ": "IFXXXP", "underlyingToPositionMultiplier": 100000000, "settlCurrency": None, "tickSize": 0.5},
         {"underlyingToPositionMultiplier": 1000000, "lotSize": 100},
         {"quoteCurrency": "USD", "settlCurrency": "XBt", "isInverse": True},
@@ -124,6 +124,14 @@ def test_contracts_of_every_type() -> None:
             "isInverse": True,
             "typ": "FFCCSX",
             "expiry": "2026-12-25T12:00:00.000Z",
+        },
+        {
+            "underlying": "ETH",
+            "quoteCurrency": "USD",
+            "settlCurrency": "XBt",
+            "isQuanto": True,
+            "multiplier": 100,
+            "underlyingToPositionMultiplier": 1,
         },
         {"underlying": "AIXBT", "state": "Unlisted"},
     )
@@ -141,6 +149,8 @@ def test_contracts_of_every_type() -> None:
     )
     assert (inverse.symbol, inverse.type, inverse.contract_size) == ("BTC/USD:BTC", MarketType.INVERSE, "1")
     assert (dated_inverse.symbol, dated_inverse.type) == ("BTC/USD:BTC-261225", MarketType.INVERSE)
+    assert (quanto.symbol, quanto.type, quanto.settle) == ("ETH/USD:BTC", MarketType.PERP, "BTC")
+    assert (quanto.size_unit, quanto.contract_size) == ("contracts", None), "it stands for no fixed amount"
     assert (odd.symbol, odd.active) == ("AIXBT/USDT:USDT", False)
     assert instruments({"typ": "MRCXXX"}, {"typ": "FFICSX"}) == []
 

@@ -30,6 +30,7 @@ ROWS = [
     Row("POLONIEX", SPOT, "BTC", "USDT", depth=20),
     Row("HYPERLIQUID", SPOT, "BTC", "USDC", depth=5),
     Row("HYPERLIQUID", PERP, "BTC", "USDC", depth=5),
+    Row("BITMEX", PERP, "ETH", "USD"),  # quanto
 ]
 PROTOCOLS = {  # one market type of each: what follows does not depend on the type
     "bitfinex.v2": ROWS[0],

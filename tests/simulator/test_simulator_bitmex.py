@@ -59,7 +59,7 @@ def dated(root: str) -> str:
     return f"{root}{'HMUZ'[day.month // 3 - 1]}{day:%y}"
 
 
-@pytest.mark.parametrize("symbol", ["XBTUSD", "ETHUSDT", "XBT_USDT", dated("SOLUSDT"), dated("XBT")])
+@pytest.mark.parametrize("symbol", ["XBTUSD", "ETHUSDT", "ETHUSD", "XBT_USDT", dated("SOLUSDT"), dated("XBT")])
 @pytest.mark.parametrize("pool", ["", ":Primary"])
 async def test_every_row_is_known_and_the_counts_agree(symbol: str, pool: str) -> None:
     simulator = Simulator(rate=900, trade_rate=90, levels=40)
@@ -69,6 +69,20 @@ async def test_every_row_is_known_and_the_counts_agree(symbol: str, pool: str) -
         await consume(socket, consumer, 300)
         await agrees(simulator, socket, consumer, "BITMEX", symbol)
         assert consumer.history == 1
+
+
+async def test_a_quanto_contract_is_worth_so_many_satoshi_for_each_dollar_of_its_price() -> None:
+    async with running(Simulator(rate=100, trade_rate=90)) as client, client.socket(WS) as socket:
+        (listed,) = [row for row in await client.get(LIST) if row["symbol"] == "ETHUSD"]
+        assert (listed["underlying"], listed["quoteCurrency"], listed["settlCurrency"]) == ("ETH", "USD", "XBt")
+        assert (listed["isQuanto"], listed["isInverse"], listed["multiplier"]) == (True, False, 100)
+        assert listed["underlyingToPositionMultiplier"] is None
+        await send(socket, {"op": "subscribe", "args": ["trade:ETHUSD"]})
+        trade = (await reply(socket, having(table="trade", action="insert")))["data"][0]
+        bitcoin = 64_000  # where the walk of BTC starts
+        value = trade["size"] * 100 * trade["price"] / 1e8 * bitcoin
+        assert trade["foreignNotional"] == pytest.approx(value)
+        assert trade["homeNotional"] * trade["price"] == pytest.approx(value)
 
 
 async def test_ids_stay_with_their_price_and_tell_nothing_about_it() -> None:
