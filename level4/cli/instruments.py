@@ -13,11 +13,13 @@ from level4.cli.direct import lists, settings_for, source_options
 from level4.cli.show import as_json, busy, table
 from level4.exchanges import Venue, venue
 from level4.model import Instrument
+from level4.model.decimals import plain
 from level4.model.naming import market_type
 from level4.ops.settings import Settings
 from level4.rpc.errors import NotFoundError
 
 _COLUMNS = ("symbol", "native", "tick", "lot", "size in", "contract", "expiry", "strike", "right", "traded")
+_SHOWN = 12
 
 
 @click.command()
@@ -68,10 +70,12 @@ def _with(listed: Sequence[Instrument], field: str, wanted: str | None, where: s
             return found
     known = sorted({str(getattr(one, field)) for one in listed})
     near = get_close_matches(wanted.upper(), known, 5, 0.5)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    hint = f"; nearest: {', '.join(near)}" if near else f"; known: {', '.join(known[:_SHOWN])}{more}"
     raise NotFoundError(f"{where} has nothing with {field} {wanted!r}{hint}")
 
 
 def _row(one: Instrument) -> tuple[object, ...]:
-    kept = one.symbol, one.native_symbol, one.tick, one.lot, one.size_unit, one.contract_size
+    tick, lot = (None if step is None else plain(step) for step in (one.tick, one.lot))
+    kept = one.symbol, one.native_symbol, tick, lot, one.size_unit, one.contract_size
     return *kept, one.expiry, one.strike, one.right, "yes" if one.active else "no"
