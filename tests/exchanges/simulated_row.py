@@ -19,6 +19,8 @@ from level4.exchanges import venue
 from level4.feeds import AddressBook, Feeds, FeedSettings, Instruments, Rest, TrioWebSockets
 from level4.model import Instrument, MarketRequest, MarketType, Spread, Status, Trade
 from level4.publish import MemoryPublisher
+from level4.recording import Recorder
+from level4.recording.record import Lookup
 from level4.simulator import Channel, Fault, FaultKind, Simulator
 from level4.simulator.listing import next_quarter
 
@@ -170,9 +172,15 @@ def _levels(pairs: Sequence[Sequence[str]]) -> list[Level]:
 
 @asynccontextmanager
 async def running(
-    row: Row, *, rate: float = 1_000.0, trade_rate: float = 100.0, gather: float = 0.0, paused: bool = True
+    row: Row,
+    *,
+    rate: float = 1_000.0,
+    trade_rate: float = 100.0,
+    gather: float = 0.0,
+    paused: bool = True,
+    recorder: Recorder | None = None,
 ) -> AsyncIterator[Rig]:
-    """The market LIVE, the simulator paused: from here on nothing is missed."""
+    """The market LIVE, the simulator paused: from here on nothing is missed. `recorder`: records what passes."""
     simulator = Simulator(rate=rate, trade_rate=trade_rate, levels=30, seed=4, gather=gather)
     if paused:
         simulator.pause()
@@ -183,11 +191,13 @@ async def running(
         addresses = AddressBook(simulator=f"127.0.0.1:{port}")
         async with Rest() as rest:
             instruments = Instruments(rest, addresses)
+            lookup: Lookup = partial(venue, protocols=protocols)
+            transport = TrioWebSockets(connect_seconds=2.0, close_seconds=0.2)
             feeds = Feeds(
                 FeedSettings(node="node1", spread_trigger="size", addresses=addresses),
                 publisher=published,
-                venue=partial(venue, protocols=protocols),
-                transport=TrioWebSockets(connect_seconds=2.0, close_seconds=0.2),
+                venue=lookup if recorder is None else recorder.venue(lookup),
+                transport=transport if recorder is None else recorder.transport(transport),
                 rest=rest,
                 instruments=instruments,
                 random=Quick(),

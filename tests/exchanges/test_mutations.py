@@ -1,5 +1,5 @@
-"""Frames of real traffic, mutated in syntax, type and shape: nothing but expected errors, and no market is left in a
-state that its own invariants forbid.
+"""Frames of real traffic, or of the simulator where nobody has recorded any, mutated in syntax, type and shape: nothing
+but expected errors, and no market is left in a state that its own invariants forbid.
 
 Values are left alone here: where a protocol has no checksum, another number is another truth.
 """
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from simulated_row import Row, running, until
 
 from level4.exchanges import PROTOCOLS
-from level4.model import Event
-from level4.recording import RecordedConnection, RecordedEvent, Recording, Replay
+from level4.model import Event, MarketType
+from level4.recording import RecordedConnection, RecordedEvent, Recorder, Recording, Replay
 
 EXPECTED = {"DecodeError", "ValidationError", "ValueError", "ExchangeError"}
 """What a frame that is not the protocol may raise. Anything else is a decoder that does not look before it takes."""
@@ -128,8 +129,23 @@ SILENT = {
     "bybit.v5.linear": "the same class as bybit.v5",
     "bybit.v5.option": "the same class as bybit.v5",
     "bybit.v5.spot": "the same class as bybit.v5",
-    "hyperliquid.v1": "nobody has recorded it yet",
-    "kraken_futures.v2": "nobody has recorded it yet",
+    "hyperliquid.v1": "nobody has recorded it yet: see MADE_UP",
+    "kraken_futures.v2": "nobody has recorded it yet: see MADE_UP",
     "okx.v5.rest": "the same module as okx.v5",
 }
 """Protocols without a recording of their own, and why."""
+MADE_UP = {
+    "hyperliquid.v1": Row("HYPERLIQUID", MarketType.PERP, "BTC", "USDC"),
+    "kraken_futures.v2": Row("KRAKEN", MarketType.PERP, "BTC", "USD", "kraken_futures.v2", part="KRAKEN_UNIFIED"),
+}
+"""What the simulator plays for want of recordings."""
+
+
+@pytest.mark.parametrize("protocol", MADE_UP)
+async def test_mutated_frames_of_the_simulator(protocol: str, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    async with running(MADE_UP[protocol], recorder=recorder) as it:
+        it.simulator.resume()
+        await until(lambda: it.tally()["frames"] >= 300 and it.tally()["trades"] >= 30)
+    recorder.close()
+    check(tmp_path, protocol, QUICK, seed=1)

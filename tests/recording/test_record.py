@@ -28,6 +28,8 @@ MARKETS = {
                 MarketRequest(2, "BINANCE", MarketType.SPOT, "ETH", "USDT")],
     "COINBASE": [MarketRequest(1, "COINBASE", MarketType.SPOT, "BTC", "USD"),
                  MarketRequest(2, "COINBASE", MarketType.SPOT, "ETH", "USD")],
+    "HYPERLIQUID": [MarketRequest(1, "HYPERLIQUID", MarketType.SPOT, "BTC", "USDC"),
+                    MarketRequest(2, "HYPERLIQUID", MarketType.SPOT, "ETH", "USDC")],
 }  # fmt: skip
 
 Fact = tuple[object, ...]
@@ -123,7 +125,8 @@ async def test_a_recording_replays_to_what_was_published(exchange: str, tmp_path
     assert set(published) == {(s, t) for s, _ in published for t in ("spread", "trades")}
     assert len(published) == 4
     assert replayed(it.recorder) == published
-    assert all(file.path.parent == tmp_path / f"{exchange}.SPOT" for file in it.recorder.files)
+    kind = "MIXED" if exchange == "HYPERLIQUID" else "SPOT"  # one protocol for several types
+    assert {file.path.parent for file in it.recorder.files} == {tmp_path / f"{exchange}.{kind}"}
     assert sum(file.frames for file in it.recorder.files) > 60
     assert {file.lost for file in it.recorder.files} == {0}
 
@@ -169,6 +172,21 @@ async def test_the_instrument_list_is_beside_and_is_understood(tmp_path: Path) -
     listing = json.loads(gzip.decompress((file.path.parent / INSTRUMENTS).read_bytes()))
     assert (listing["format"], listing["version"], listing["exchange"]) == ("level4.instruments", 1, "KRAKEN")
     assert listing["responses"][0]["url"].startswith("https://api.kraken.com/")
+
+
+async def test_lists_that_are_asked_for_by_post_are_found_again_and_served(tmp_path: Path) -> None:
+    scheme = PROTOCOLS["hyperliquid.v1"]
+    async with recording("HYPERLIQUID", tmp_path) as it:
+        await it.until(2, 0)
+    (file,) = it.recorder.files
+    listed = Recording(file.path).instruments(scheme)
+    assert {"BTC/USDC", "BTC/USDC:USDC"} <= {instrument.symbol for instrument in listed}
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(Simulator(recordings=[file.path]).serve, "127.0.0.1", 0)
+        async with Rest() as rest:
+            served = await Instruments(rest, AddressBook(simulator=f"127.0.0.1:{port}")).listed(scheme)
+        nursery.cancel_scope.cancel()
+    assert list(served) == listed
 
 
 async def test_another_recording_keeps_the_lists_that_are_there(tmp_path: Path) -> None:
