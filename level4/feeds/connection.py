@@ -1,9 +1,10 @@
 """One connection to one address of an exchange, and the markets it carries.
 
 A connection never gives up: it connects again with growing, jittered delays, within the exchange's allowance of
-attempts. All its markets learn at once that the socket is gone, and that they are subscribed again. A scheme's instance
-decodes one socket, so every socket gets a new one. Subscriptions are wishes, kept until they can be sent, in batches
-and at the pace the exchange allows; adding or removing a market touches no other.
+attempts; while an address is away, one of those that wait for it asks often and tells the others (`scouting.py`). All
+its markets learn at once that the socket is gone, and that they are subscribed again. A scheme's instance decodes one
+socket, so every socket gets a new one. Subscriptions are wishes, kept until they can be sent, in batches and at the
+pace the exchange allows; adding or removing a market touches no other.
 
 Ends of a socket: closed by the exchange or the network; silence longer than the exchange would ever keep; a break in
 the connection's own sequence; a request of the exchange or of a market; the planned end before the exchange's own
@@ -19,8 +20,10 @@ import trio
 
 from level4.exchanges.scheme import Channel, Scheme
 from level4.feeds.hearing import Hearing, short
+from level4.feeds.outage import Outage
 from level4.feeds.pacing import Allowance, Backoff
-from level4.feeds.refusal import Refusal
+from level4.feeds.scouting import Scouting, patience
+from level4.feeds.stats import worth_logging
 from level4.feeds.subscription import Subscription
 from level4.feeds.transport import Disconnected, Socket, Transport
 from level4.market import Market, Shadow
@@ -34,9 +37,9 @@ _MAINTENANCE_SECONDS = 300.0
 
 
 class Connection(Hearing):
-    """`frame`: the list to which touched markets append themselves, shared by the process. `connects`: the exchange's
-    allowance of attempts. `wall`: nanoseconds for stamps. `capacity`: how many markets it may carry.
-    `retire`: have a successor made; it answers with `kept` when not all markets could be handed over."""
+    """`frame`: the list to which touched markets append themselves, shared by the process. `scouting`: shared by all
+    who want this address. `wall`: nanoseconds for stamps. `capacity`: how many markets it may carry. `retire`: have a
+    successor made; it answers with `kept` when not all markets could be handed over."""
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class Connection(Hearing):
         *,
         transport: Transport,
         frame: list[Market | Shadow],
-        connects: Allowance,
+        scouting: Scouting,
         random: Random,
         wall: Callable[[], int],
         capacity: int,
@@ -54,10 +57,12 @@ class Connection(Hearing):
         super().__init__(scheme_type, address, frame, wall)
         self.capacity = capacity
         self._transport = transport
-        self._connects = connects
+        self._scouting = scouting
         self._random = random
         self._backoff = Backoff(random)
-        self._refusal = Refusal(address)
+        self._outage = Outage(address)
+        self._failures = 0
+        """Attempts in a row that opened no socket."""
 
         self._run_scope = trio.CancelScope()
         self._socket_scope: trio.CancelScope | None = None
@@ -114,14 +119,14 @@ class Connection(Hearing):
         """Connect, talk, connect again, until `close`."""
         with self._run_scope:
             while True:
-                await self._connects.take()
+                await self._scouting.connects.take()
                 self.stats.attempts += 1
-                pause = 0.0
+                began, failed = trio.current_time(), None
                 try:
                     await self._session()
                 except Disconnected as error:
-                    self._down(str(error))
-                    pause = self._refused(error)
+                    failed = error
+                    self._failed(error)
                 except Exception as error:
                     self.stats.bugs += 1
                     self._log.exception("bug in handling a connection, it is made anew")
@@ -131,21 +136,31 @@ class Connection(Hearing):
                 self.stats.since = None
                 if self._closing:
                     return
-                delay = max(pause, self._backoff.next(healthy))
-                self._log.info("reconnecting", seconds=round(delay, 3), reason=self.stats.last_reason)
-                await trio.sleep(delay)
+                delay = self._backoff.next(healthy)
+                if failed is None or worth_logging(self._failures):
+                    self._log.info("reconnecting", within=round(delay, 3), reason=self.stats.last_reason)
+                await self._pause(delay, began, failed)
 
-    def _refused(self, error: Disconnected) -> float:
-        """Markets whose address goes on refusing us are halted. Returns how long the exchange asks us to wait."""
-        if error.refused:
-            self.stats.refused += 1
-            reason = self._refusal.refused(error.code or 0, error.reason, self._now)
-            if reason is not None:
-                for each in self.roster:
-                    each.call(each.market.halt, reason, self._now_ns, self._now)
+    def _failed(self, error: Disconnected) -> None:
+        """No socket could be opened. Markets whose address goes on like that are halted."""
+        self._failures += 1
+        self._down(str(error))
+        self.stats.refused += error.refused
+        reason = self._outage.failed(error.code if error.refused else None, error.reason, self._now)
+        if reason is not None:
+            for each in self.roster:
+                each.call(each.market.halt, reason, self._now_ns, self._now)
+        if not error.reached:
+            self._scouting.connects.give_back()
         if error.retry_after is not None:
-            self._connects.pause(error.retry_after)
-        return error.retry_after or 0.0
+            self._scouting.connects.pause(error.retry_after)
+
+    async def _pause(self, seconds: float, since: float, failed: Disconnected | None) -> None:
+        """Before the next attempt. Only what an outage made fail may be tried again sooner."""
+        if failed is None or failed.retry_after is not None or (failed.refused and (failed.code or 0) < 500):
+            await trio.sleep(max(seconds, (failed and failed.retry_after) or 0.0))
+        else:
+            await self._scouting.wait(seconds, since, reached=failed.reached)
 
     async def _session(self) -> None:
         """One socket, from opening to its end. Raises Disconnected when it cannot be opened."""
@@ -154,11 +169,13 @@ class Connection(Hearing):
         self._insisted = None
         self._expected = self._maintenance_since = None
         self._scheme = self.scheme_type()
-        async with self._transport.connect(self.address, limits.message_bytes) as socket:
+        async with self._transport.connect(self.address, limits.message_bytes, patience(self._failures)) as socket:
             self._stamp()
             self.stats.connects += 1
             self.stats.up = True
-            self._refusal.accepted()
+            self._failures = 0
+            self._outage.ended()
+            self._scouting.returned()
             self.stats.since = self._heard = self._now
             self._log.info("connected", markets=len(self.roster))
             self.roster.begin()

@@ -20,8 +20,8 @@ import trio
 from level4.exchanges.scheme import Channel
 from level4.feeds.addresses import AddressBook
 from level4.feeds.connection import Connection
+from level4.feeds.outage import Outage
 from level4.feeds.pacing import Backoff
-from level4.feeds.refusal import Refusal
 from level4.feeds.rest import Rest, RestRefusedError, RestUnavailableError
 from level4.feeds.stats import FeedStats, worth_logging
 from level4.feeds.subscription import Subscription
@@ -124,8 +124,8 @@ class Feed:
         self._restarts = Backoff(random)
         self._fetches = Backoff(random, base=0.5)
         self._fetching = self._probing = self._queued = self._probe_queued = False
-        self._refusal: Refusal | None = None
-        """While the address of snapshots refuses us."""
+        self._outage: Outage | None = None
+        """While the address of snapshots refuses us or is away."""
         self._log = log.bind(market=str(request))
         self.market = make_market(self._wishes, (1, 1), self.stats.market)
 
@@ -230,7 +230,7 @@ class Feed:
             try:
                 body = await self.snapshot(book.connection, subscription)
             except (RestUnavailableError, RestRefusedError) as error:
-                self._snapshots_refused(self._addresses.rest(book.connection.scheme_type), error)
+                self._no_snapshots(self._addresses.rest(book.connection.scheme_type), error)
                 await trio.sleep(self._failed_fetch(error))
                 continue
             if body is not None and subscription is self._book_route().subscription:
@@ -238,19 +238,19 @@ class Feed:
         self.stats.snapshots += 1
         self._fetches.failures = 0
         self._fetching = False
-        self._refusal = None
+        self._outage = None
         if self.market.state is FeedState.HALTED:
             book.connection.roster.resubscribe(subscription, (Channel.BOOK,))
         else:
             book.connection.apply_snapshot(subscription, body)
 
-    def _snapshots_refused(self, url: str, error: RestUnavailableError | RestRefusedError) -> None:
+    def _no_snapshots(self, url: str, error: RestUnavailableError | RestRefusedError) -> None:
         """Without snapshots there is no book: halted when it goes on, and taken up again with the next that comes."""
-        if error.status is None:
-            return
-        if self._refusal is None:
-            self._refusal = Refusal(url)
-        reason = self._refusal.refused(error.status, str(error), trio.current_time())
+        if error.status is None and isinstance(error, RestRefusedError):
+            return  # an answer that is none of ours to take is no outage
+        if self._outage is None:
+            self._outage = Outage(url)
+        reason = self._outage.failed(error.status, str(error), trio.current_time())
         if reason is not None:
             self.market.halt(reason, self._wall(), trio.current_time())
 

@@ -28,6 +28,7 @@ from level4.feeds.handover import Handover
 from level4.feeds.instruments import Instruments
 from level4.feeds.pacing import Allowance
 from level4.feeds.rest import Rest
+from level4.feeds.scouting import Scouting
 from level4.feeds.stats import ConnectionStats, FeedView
 from level4.feeds.transport import Transport
 from level4.market import Market, MarketStats, Shadow
@@ -89,6 +90,7 @@ class Feeds:
         self._starting: set[int] = set()
         self._connections: dict[tuple[str, str], list[Connection]] = {}
         self._connects: dict[tuple[str, int, float], Allowance] = {}
+        self._scouting: dict[tuple[str, str], Scouting] = {}
         self._share = 1
         self._nursery: trio.Nursery | None = None
 
@@ -254,7 +256,7 @@ class Feeds:
             address,
             transport=self._transport,
             frame=self._frame,
-            connects=self._attempts(scheme),
+            scouting=self._scouts(scheme, address),
             random=self._random,
             wall=self._wall,
             capacity=capacity,
@@ -271,6 +273,13 @@ class Feeds:
         if key not in self._connects:
             self._connects[key] = Allowance(limits.connects, limits.connects_seconds, self._share)
         return self._connects[key]
+
+    def _scouts(self, scheme: type[Scheme], address: str) -> Scouting:
+        """Those who wait for one address."""
+        key = (scheme.protocol, address)
+        if key not in self._scouting:
+            self._scouting[key] = Scouting(self._attempts(scheme), self._random)
+        return self._scouting[key]
 
     def _detach(self, route: Route) -> None:
         connection = route.connection

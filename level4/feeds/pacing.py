@@ -67,6 +67,11 @@ class Allowance:
         self.amount = max(1.0, self._whole / max(1, nodes))
 
     @property
+    def spacing(self) -> float:
+        """Seconds between requests that would use it up evenly."""
+        return self._seconds / self.amount
+
+    @property
     def remaining(self) -> float:
         """What may be spent now. Needs a running trio loop."""
         self._forget(trio.current_time())
@@ -87,6 +92,11 @@ class Allowance:
                 self._spend(min(tokens, self.amount))
         finally:
             self.waiting -= 1
+
+    def give_back(self) -> None:
+        """What was spent last has reached nobody who could count it."""
+        if self._spent:
+            self._sum -= self._spent.pop()[1]
 
     def pause(self, seconds: float) -> None:
         """Give out nothing for so long: the exchange has asked for it."""

@@ -211,7 +211,7 @@ class WebSockets:
         self._close_seconds = close_seconds
 
     @asynccontextmanager
-    async def connect(self, url: str, message_bytes: int) -> AsyncIterator[Socket]:
+    async def connect(self, url: str, message_bytes: int, patience: float = float("inf")) -> AsyncIterator[Socket]:
         try:
             uri = parse_uri(url)
         except InvalidURI:
@@ -219,16 +219,18 @@ class WebSockets:
         place = urlsplit(url).netloc.rpartition("@")[2]
         protocol = ClientProtocol(uri, max_size=message_bytes)
         stream: _Plain | DrainingTls | None = None
+        patience = min(patience, self._connect_seconds)
+        deadline = trio.current_time() + patience
         try:
-            with trio.move_on_after(self._connect_seconds):
+            with trio.move_on_at(deadline):
                 stream = await self._open(uri.host, uri.port, secure=uri.secure)
             if stream is None:
-                raise Disconnected(None, f"no connection to {place} within {self._connect_seconds:g} s")
+                raise Disconnected(None, f"no connection to {place} within {patience:g} s")
             socket = _Socket(stream, protocol, self._close_seconds)
-            with trio.move_on_after(self._connect_seconds) as scope:
+            with trio.move_on_at(deadline) as scope:
                 await socket.handshake()
             if scope.cancelled_caught:
-                raise Disconnected(None, f"no WebSocket handshake within {self._connect_seconds:g} s")
+                raise Disconnected(None, f"no WebSocket handshake within {patience:g} s")
             try:
                 yield socket
             finally:
@@ -242,7 +244,7 @@ class WebSockets:
         try:
             stream = await trio.open_tcp_stream(host, port)
         except OSError as error:
-            raise Disconnected(None, f"cannot connect to {host}:{port}: {error}") from None
+            raise Disconnected(None, f"cannot connect to {host}:{port}: {error}", reached=False) from None
         if not secure:
             return _Plain(stream)
         try:

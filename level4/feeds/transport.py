@@ -4,14 +4,15 @@ A `Socket` gives whole messages. `receive_nowait` hands out what has already arr
 without one pass of the scheduler for each frame. Every way in which a socket can fail to open or can end is one
 exception, `Disconnected`; its `reason` is for logs and status events.
 
-trio-websocket answers pings by itself, but it neither bounds a handshake nor explains why TLS failed; so the TCP and
-TLS handshakes are made here, with the certificate checked and SNI sent, all under one deadline.
+trio-websocket answers pings by itself, but it neither bounds a handshake, nor notices that the server has hung up in
+the midst of one, nor explains why TLS failed; so the TCP and TLS handshakes are made here, with the certificate checked
+and SNI sent, all under one deadline, and the stream is watched until the WebSocket is open.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -30,13 +31,16 @@ PONG_SECONDS = 15.0
 
 class Disconnected(Exception):  # noqa: N818 - an expected end, not a fault
     """The socket is closed or could not be opened. `code`: WebSocket close code or HTTP status, if there is one.
-    `retry_after`: seconds the exchange asks us to wait."""
+    `retry_after`: seconds the exchange asks us to wait. `reached`: whether anybody was there."""
 
-    def __init__(self, code: int | None, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: int | None, reason: str, retry_after: float | None = None, *, reached: bool = True
+    ) -> None:
         super().__init__(reason if code is None else f"{reason} ({code})")
         self.code = code
         self.reason = reason
         self.retry_after = retry_after
+        self.reached = reached
 
     @property
     def refused(self) -> bool:
@@ -62,11 +66,48 @@ class Socket(Protocol):
 
 
 class Transport(Protocol):
-    def connect(self, url: str, message_bytes: int) -> AbstractAsyncContextManager[Socket]:
-        """Open a WebSocket that accepts messages up to `message_bytes`; leaving the block closes it.
+    def connect(
+        self, url: str, message_bytes: int, patience: float = float("inf")
+    ) -> AbstractAsyncContextManager[Socket]:
+        """Open a WebSocket that accepts messages up to `message_bytes`, within `patience` seconds (and the transport's
+        own limit); leaving the block closes it.
 
         Entering raises Disconnected when the socket cannot be opened.
         """
+
+
+class _Watched(trio.abc.Stream):
+    """A stream that tells when it ends, on either side."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.ended = False
+        self.on_end: Callable[[], None] | None = None
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._end()
+            raise
+        if not data:
+            self._end()
+        return data
+
+    async def aclose(self) -> None:
+        self._end()
+        await self._stream.aclose()
+
+    def _end(self) -> None:
+        self.ended = True
+        if self.on_end is not None:
+            self.on_end()
 
 
 class _TrioWebSocket:
@@ -147,26 +188,29 @@ class TrioWebSockets:
         self._close_seconds = close_seconds
 
     @asynccontextmanager
-    async def connect(self, url: str, message_bytes: int) -> AsyncIterator[Socket]:
+    async def connect(self, url: str, message_bytes: int, patience: float = float("inf")) -> AsyncIterator[Socket]:
         parts = urlsplit(url)
         host = parts.hostname
         if parts.scheme not in ("ws", "wss") or host is None:
             raise Disconnected(None, f"expected an address ws://… or wss://…, got {url!r}")
         resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        deadline = trio.current_time() + self._connect_seconds
+        patience = min(patience, self._connect_seconds)
+        deadline = trio.current_time() + patience
         try:
             with trio.fail_at(deadline):
                 stream = await self._open(host, parts.port, secure=parts.scheme == "wss")
         except trio.TooSlowError:
-            raise Disconnected(None, f"no connection to {parts.netloc} within {self._connect_seconds:g} s") from None
+            raise Disconnected(None, f"no connection to {parts.netloc} within {patience:g} s") from None
         socket: _TrioWebSocket | None = None
+        watched = _Watched(stream)
         try:
             async with trio.open_nursery() as nursery:
-                with trio.move_on_at(deadline):
+                with trio.move_on_at(deadline) as opening:
+                    watched.on_end = opening.cancel
                     socket = _TrioWebSocket(
                         await wrap_client_stream(
                             nursery,
-                            stream,
+                            watched,  # type: ignore[arg-type]  # more than its annotation says is taken: any Stream
                             parts.netloc.rpartition("@")[2],
                             resource,
                             message_queue_size=_QUEUED_MESSAGES,
@@ -175,9 +219,12 @@ class TrioWebSockets:
                         ),
                         self._close_seconds,
                     )
+                watched.on_end = None
                 if socket is None:
                     nursery.cancel_scope.cancel()
-                    raise Disconnected(None, f"no WebSocket handshake within {self._connect_seconds:g} s")
+                    if watched.ended:
+                        raise Disconnected(None, "the connection ended within the WebSocket handshake")
+                    raise Disconnected(None, f"no WebSocket handshake within {patience:g} s")
                 try:
                     yield socket
                 finally:
@@ -201,7 +248,7 @@ class TrioWebSockets:
         try:
             stream = await trio.open_tcp_stream(host, port)
         except OSError as error:
-            raise Disconnected(None, f"cannot connect to {host}:{port}: {error}") from None
+            raise Disconnected(None, f"cannot connect to {host}:{port}: {error}", reached=False) from None
         if not secure:
             return stream
         secured = trio.SSLStream(stream, self._ssl_context, server_hostname=host, https_compatible=True)

@@ -92,6 +92,8 @@ class Market(Telling):
         )
         self._watched = PRICES if spread_trigger == "price" else BID | ASK
         self._commands = commands
+        self._away: dict[str, str] = {}
+        """Channels without a connection, and the reason that was told last."""
         self._resync = Resync(sync, commands)
         self._freshness = Freshness()
         self._crossing = Crossing(crossed_seconds)
@@ -163,6 +165,7 @@ class Market(Telling):
 
     def connected(self, channel: str, now_ns: int, now: float) -> None:
         """The connection for a channel is up and the subscription is being sent."""
+        self._away.pop(channel, None)
         if channel == "book" and self.state is not _S.STOPPED:
             if self.state in (_S.LIVE, _S.STALE):
                 self._lose("subscribed again", now_ns, Cause.SUBSCRIPTION)
@@ -172,7 +175,7 @@ class Market(Telling):
             self._resync.subscribed(now)
 
     def disconnected(self, channel: str, reason: str, now_ns: int, now: float) -> None:
-        """The connection for a channel is gone."""
+        """The connection for a channel is gone, or could not be made again."""
         if channel == "trades":
             self._trades.interrupted()
         if channel == "book":
@@ -180,7 +183,9 @@ class Market(Telling):
                 self._lose(reason, now_ns, Cause.CONNECTION)
             self._forget_book()
             self._resync.waiting_for_connection(now)
-        self._announce("reconnecting", f"{channel}: {reason}")
+        if self._away.get(channel) != reason:
+            self._away[channel] = reason
+            self._announce("reconnecting", f"{channel}: {reason}")
 
     def gap(
         self, reason: str, now_ns: int, now: float, *, keep_book: bool = False, cause: Cause = Cause.FRAME

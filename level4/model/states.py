@@ -10,7 +10,7 @@
 * LIVE: the book is right as far as the exchange's protocol can prove.
 * STALE: the book was right, but there is no evidence that it still is.
 * GAP: the book is known to be wrong or incomplete (sequence break, checksum, lost connection).
-* HALTED: the exchange refuses, is in maintenance, or banned us; tried again for ever, with backoff.
+* HALTED: the exchange refuses, is in maintenance, has banned us, or cannot be reached; tried again for ever.
 * STOPPED: the end; a market that is started again is a new term.
 """
 

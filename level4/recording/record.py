@@ -61,7 +61,9 @@ class Socket(Protocol):
 class Transport(Protocol):
     """As `level4.feeds` has it."""
 
-    def connect(self, url: str, message_bytes: int) -> AbstractAsyncContextManager[Socket]: ...
+    def connect(
+        self, url: str, message_bytes: int, patience: float = float("inf")
+    ) -> AbstractAsyncContextManager[Socket]: ...
 
 
 @dataclass(slots=True)
@@ -331,9 +333,9 @@ class _NotingTransport:
         self._inner = inner
 
     @asynccontextmanager
-    async def connect(self, url: str, message_bytes: int) -> AsyncIterator[Socket]:
+    async def connect(self, url: str, message_bytes: int, patience: float = float("inf")) -> AsyncIterator[Socket]:
         connection = self._recorder.take_newest()  # nothing has been awaited since its scheme was made
-        async with self._inner.connect(url, message_bytes) as socket:
+        async with self._inner.connect(url, message_bytes, patience) as socket:
             noting = _NotingSocket(socket)
             if connection is not None:
                 connection.open(url)

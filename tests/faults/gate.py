@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import trio
 
@@ -23,17 +24,40 @@ class Gate:
         """Whether what clients say after their first bytes is thrown away, for connections made from now on."""
         self.tls: ssl.SSLContext | None = None
         """What the next connections are encrypted with."""
+        self.silent = False
+        """Whether connections made from now on are accepted and for ever left without an answer."""
         self._port = port
+        self._own_port = 0
+        self._listening = trio.CancelScope()
+        self._nursery: trio.Nursery
         self._flow = trio.Event()
         self._flow.set()
         self._open: set[trio.abc.Stream] = set()
 
     async def serve(self, *, task_status: trio.TaskStatus[int]) -> None:
         """Listen until cancelled; reports the port."""
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, self._connection, listeners)
-            task_status.started(listeners[0].socket.getsockname()[1])
+        async with trio.open_nursery() as self._nursery:
+            await self.open()
+            task_status.started(self._own_port)
+            await trio.sleep_forever()
+
+    async def open(self) -> None:
+        """Listen, always on the same port."""
+        listeners = await trio.open_tcp_listeners(self._own_port, host="127.0.0.1")
+        self._own_port = listeners[0].socket.getsockname()[1]
+        self._listening = trio.CancelScope()
+        await self._nursery.start(self._listen, listeners)
+
+    async def _listen(
+        self, listeners: list[trio.SocketListener], task_status: trio.TaskStatus[list[trio.SocketListener]]
+    ) -> None:
+        with self._listening:
+            serve = partial(trio.serve_listeners, handler_nursery=self._nursery, task_status=task_status)
+            await serve(self._connection, listeners)
+
+    def close(self) -> None:
+        """Connections that are made from now on are refused."""
+        self._listening.cancel()
 
     def freeze(self) -> None:
         """Nothing passes any more, and nobody is told: as when a router forgot the connection."""
@@ -60,6 +84,8 @@ class Gate:
         try:
             with suppress(*_LOST):
                 head = bytes(await client.receive_some(65536))
+                if self.silent:
+                    await trio.sleep_forever()
                 if head and not self.dropped(head):
                     await trio.sleep(self.delay(head))
                     server = await trio.open_tcp_stream("127.0.0.1", self._port)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 import ssl
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from wired import Wired, until, wired
 
 from level4.exchanges.binance import BinanceSpot
 from level4.exchanges.kraken import KrakenSpotV2
-from level4.feeds import TRANSPORTS, AddressBook
+from level4.feeds import TRANSPORTS, AddressBook, scouting
 from level4.market import resync
 from level4.simulator import Channel, FaultKind, session
 
@@ -159,6 +160,45 @@ async def test_the_name_of_the_exchange_cannot_be_resolved(transport: str) -> No
             await w.right()
             assert resolver.failed == 3
             assert "cannot connect" in " ".join(str(stats.last_reason) for stats in w.feeds.connections())
+    finally:
+        trio.socket.set_custom_hostname_resolver(before)
+
+
+TIMES_FASTER = 10
+
+
+@pytest.mark.parametrize("how", ["tcp", "dns", "503", "silence"])
+async def test_the_return_of_an_exchange_is_noticed(monkeypatch: pytest.MonkeyPatch, transport: str, how: str) -> None:
+    """Away for longer than the delays of a series are short; time runs ten times faster where it matters here. In
+    virtual time, and for twenty minutes, this is tests/feeds/test_outages.py."""
+    for name in ("SCOUT_SECONDS", "HASTE_SECONDS", "_LEAST_PAUSE", "_SPREAD_SECONDS"):
+        monkeypatch.setattr(scouting, name, getattr(scouting, name) / TIMES_FASTER)
+    monkeypatch.setattr(scouting, "_PATIENT_EVERY", 1000)
+    monkeypatch.setattr(KrakenSpotV2, "limits", dataclasses.replace(KrakenSpotV2.limits, connects=100_000))
+    resolver = Resolver()
+    before = trio.socket.set_custom_hostname_resolver(resolver)
+    try:
+        async with wired("KRAKEN", transport, host="exchange.test", random=Random(1)) as w:
+            if how == "tcp":
+                w.gate.close()
+            elif how == "dns":
+                resolver.failing = 1_000_000
+            elif how == "503":
+                w.inject(FaultKind.REFUSE_CONNECTION, status=503, count=1_000_000)
+            else:
+                w.gate.silent = True
+            assert await w.gate.cut()
+            await w.marked()
+            await until(lambda: sum(stats.attempts for stats in w.feeds.connections()) >= 12)
+            assert w.state == "GAP"
+            if how == "tcp":
+                await w.gate.open()
+            resolver.failing = 0
+            w.simulator.clear_faults()
+            w.gate.silent = False
+            returned = trio.current_time()
+            await w.right()
+            assert trio.current_time() - returned < 5.0 / TIMES_FASTER + 1.0, "a second is the machine's"
     finally:
         trio.socket.set_custom_hostname_resolver(before)
 

@@ -115,11 +115,12 @@ async def wired(
     before: Callable[[Wired], None] | None = None,
     addresses: Callable[[int, int], AddressBook] | None = None,
     ssl_context: Any = None,
+    random: Random | None = None,
     live: bool = True,
 ) -> AsyncIterator[Wired]:
     """A market that is LIVE (unless not `live`). `before`: called when the gate is there, before anything connects;
-    `addresses`: for the ports of gate and simulator, when not
-    everything goes through the gate."""
+    `addresses`: for the ports of gate and simulator, when not everything goes through the gate; `random`: of delays
+    that are as long as they really are."""
     tasks = trio.lowlevel.current_statistics().tasks_living
     simulator = Simulator(rate=100.0, trade_rate=10.0, levels=30, seed=4)
     wire = Wired(exchange, simulator)
@@ -136,7 +137,7 @@ async def wired(
                 transport=TRANSPORTS[transport](ssl_context, connect_seconds=1.0, close_seconds=0.2),
                 rest=rest,
                 instruments=Instruments(rest, book),
-                random=Quick(),
+                random=random or Quick(),
             )
             await nursery.start(wire.feeds.run)
             if before is not None:

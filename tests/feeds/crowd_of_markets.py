@@ -52,10 +52,10 @@ class Watched:
         self.sent: dict[int, list[float]] = defaultdict(list)
 
     @asynccontextmanager
-    async def connect(self, url: str, message_bytes: int) -> AsyncIterator[Socket]:
+    async def connect(self, url: str, message_bytes: int, patience: float = float("inf")) -> AsyncIterator[Socket]:
         number = len(self.opened)
         self.opened.append(time.monotonic())
-        async with self._real.connect(url, message_bytes) as socket:
+        async with self._real.connect(url, message_bytes, patience) as socket:
             yield _WatchedSocket(socket, self.sent[number])
 
 

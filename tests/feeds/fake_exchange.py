@@ -198,16 +198,23 @@ class FakeTransport:
         self.attempts: list[float] = []
         self.refuse: list[Disconnected] = []
         self.refuse_always: Disconnected | None = None
+        self.silent = False
+        """Whether attempts are accepted and never answered; it is 10 s until one is given up."""
         self.answers: Callable[[str], Sequence[str]] | None = None
 
-    def connect(self, url: str, message_bytes: int) -> AbstractAsyncContextManager[Socket]:
-        return self._connect(url)
+    def connect(
+        self, url: str, message_bytes: int, patience: float = float("inf")
+    ) -> AbstractAsyncContextManager[Socket]:
+        return self._connect(url, min(patience, 10.0))
 
     @asynccontextmanager
-    async def _connect(self, url: str) -> AsyncIterator[Socket]:
+    async def _connect(self, url: str, patience: float) -> AsyncIterator[Socket]:
         self.attempts.append(trio.current_time())
         self.urls.append(url)
         await trio.lowlevel.checkpoint()
+        if self.silent:
+            await trio.sleep(patience)
+            raise Disconnected(None, f"no WebSocket handshake within {patience:g} s")
         if self.refuse_always is not None:
             raise self.refuse_always
         if self.refuse:

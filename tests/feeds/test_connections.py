@@ -158,7 +158,7 @@ async def test_reconnection_backs_off_with_a_cap_and_never_gives_up(autojump_clo
             return b
 
     async with rig(random=Longest()) as r:
-        r.transport.refuse_always = Disconnected(None, "no route to host")
+        r.transport.refuse_always = Disconnected(403, "not you")
         await r.start(1)
         await trio.sleep(1000)
         attempts = r.transport.attempts
@@ -197,7 +197,7 @@ async def test_a_minute_of_health_forgets_failures(autojump_clock: MockClock) ->
 
 async def test_jitter_is_full(autojump_clock: MockClock) -> None:
     async with rig(random=Random(3)) as r:
-        r.transport.refuse_always = Disconnected(None, "no")
+        r.transport.refuse_always = Disconnected(403, "no")
         await r.start(1)
         await trio.sleep(600)
         delays = [b - a for a, b in zip(r.transport.attempts, r.transport.attempts[1:], strict=False)]

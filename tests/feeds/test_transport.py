@@ -122,9 +122,10 @@ async def test_nobody_listens(sockets: Sockets) -> None:
     with trio.socket.socket() as free:
         await free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(Disconnected, match="cannot connect"):
+    with pytest.raises(Disconnected, match="cannot connect") as away:
         async with sockets().connect(f"ws://127.0.0.1:{port}", MIB):
             pass
+    assert not away.value.reached
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/", "ws://", "nonsense"])
@@ -154,11 +155,11 @@ async def test_something_else_answers(sockets: Sockets, answer: bytes) -> None:
         if answer:
             await stream.send_all(answer)
 
-    transport = sockets(connect_seconds=0.5)
     async with tcp_server(talk) as port:
-        with pytest.raises(Disconnected):
-            async with transport.connect(f"ws://127.0.0.1:{port}", MIB):
+        with pytest.raises(Disconnected) as ended, trio.fail_after(5):
+            async with sockets(connect_seconds=60.0).connect(f"ws://127.0.0.1:{port}", MIB):
                 pass
+    assert "within 60 s" not in ended.value.reason, "it is not waited for somebody who has hung up"
 
 
 async def test_a_silent_server_is_given_up(sockets: Sockets) -> None:
@@ -169,6 +170,10 @@ async def test_a_silent_server_is_given_up(sockets: Sockets) -> None:
         with pytest.raises(Disconnected, match=r"no connection .* within 0\.2 s"):
             async with sockets(connect_seconds=0.2).connect(f"wss://127.0.0.1:{port}", MIB):
                 pass
+        with pytest.raises(Disconnected, match=r"no WebSocket handshake within 0\.1 s") as ended:
+            async with sockets().connect(f"ws://127.0.0.1:{port}", MIB, patience=0.1):
+                pass
+    assert ended.value.reached
 
 
 async def test_cancellation_is_prompt_and_leaves_no_socket(sockets: Sockets) -> None:
