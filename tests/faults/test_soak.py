@@ -11,6 +11,8 @@ from soaking import Report, soak
 
 SHORT_SECONDS, LONG_SECONDS = 20.0, 300.0
 MAX_LAG_MS, MAX_MIB_PER_MINUTE = 20.0, 0.5
+MAX_BLOCKS_PER_MINUTE = 10_000
+"""Well under one for each event (20,000 a minute), and above what books and what is kept for them come and go by."""
 
 
 def judge(report: Report) -> None:
@@ -23,6 +25,8 @@ def judge(report: Report) -> None:
     assert report.frames_per_second > 500, f"{where}: {report.frames_per_second:.0f} frames/s is no load"
     if report.load < 1:  # on a busy machine the lag is the machine's
         assert report.lag_ms["p99"] < MAX_LAG_MS, f"{where}: {report.lag_ms}"
+    if report.blocks_per_minute is not None:
+        assert report.blocks_per_minute < MAX_BLOCKS_PER_MINUTE, f"{where}: something is kept that should not be"
     if report.rss_mib_per_minute is not None:
         assert report.rss_mib_per_minute < MAX_MIB_PER_MINUTE, f"{where}: memory grows"
 
