@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matrix import PROTOCOLS_RUN
 from strikes import Kind
-from test_frame_faults import BLIND, COUNTED, LATE, shown
+from test_frame_faults import BLIND, COUNTED, HARMLESS, LATE, shown
 
 from level4.market.kept import MAX_OLD
 
@@ -33,6 +33,7 @@ def test_what_protocols_cannot_show_is_told() -> None:
 
     assert rows("frames lost, swapped or late") == which(Kind.DROP, BLIND) == which(Kind.DELAY, BLIND)
     assert rows("frames swapped or late") == which(Kind.REORDER, LATE) == which(Kind.DELAY, LATE)
+    assert rows("a frame lost or late where every one is whole") == which(Kind.DROP, HARMLESS)
     assert rows("one digit changed") == {"bitfinex.v2"}
     assert rows("the exchange begins to count anew on a living connection") == which(Kind.RESET, COUNTED)
     assert f"after {MAX_OLD} updates in a row" in PAGE
