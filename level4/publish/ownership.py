@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from level4.model import Level4Error, UnavailableError
+from level4.publish.fetch_wait import FetchWait
 from level4.publish.ownership_client import LogClient, LogRecord, LogSettings, Outgoing
 from level4.publish.topics import explain, explain_refusal
 
@@ -58,6 +59,9 @@ class OwnershipLog:
         self._broken = trio.Event()
         self._threads = trio.CapacityLimiter(3)
         self._told = False
+        self._fetch_wait = FetchWait()
+        self._acknowledged: dict[int, float] = {}
+        """When own records were acknowledged, by offset, until they are read."""
 
     @property
     def connected(self) -> bool:
@@ -144,6 +148,7 @@ class OwnershipLog:
                 nursery.cancel_scope.cancel()
         finally:
             self._client = None
+            self._acknowledged.clear()
             client.abort()
             for append in self._outstanding:
                 append.error = append.error or self._why
@@ -161,16 +166,19 @@ class OwnershipLog:
         while True:
             if self._reread:
                 self._reread, self._position = False, 0
+                self._acknowledged.clear()
                 client.seek(0)
             try:
                 # Not abandoned when cancelled: what has been read by then is delivered.
-                records = await trio.to_thread.run_sync(client.poll, limiter=self._threads)
+                poll = partial(client.poll, self._fetch_wait.ms)
+                records = await trio.to_thread.run_sync(poll, limiter=self._threads)
             except Exception as error:  # whatever it is, this consumer cannot be used
                 self._break(explain_refusal(error, self._settings.topic, "READ"))
                 return
             if records and not self._reread:
                 self._position = records[-1].offset + 1
                 self._deliver(records)
+                self._look_back()
 
     async def _write(self, client: LogClient) -> None:
         token = trio.lowlevel.current_trio_token()
@@ -200,7 +208,14 @@ class OwnershipLog:
                 self._break(append.error)
         else:
             append.offset = int(getattr(result, "offset", -1))
+            self._acknowledged[append.offset] = trio.current_time()
+            self._look_back()
         append.done.set()
+
+    def _look_back(self) -> None:
+        """Learn from own records that have been acknowledged and read."""
+        for offset in [one for one in self._acknowledged if one < self._position]:
+            self._fetch_wait.came_back(trio.current_time() - self._acknowledged.pop(offset))
 
     def _tell(self) -> None:
         """An outage is told once."""

@@ -4,10 +4,6 @@ The topic is compacted and has one partition, so that its order is total; more p
 the topic by itself) are of no use and do no harm, because all nodes use partition 0 only. What is younger than an hour
 is never compacted away: until then every reader can judge every claim.
 
-The consumer asks with a short wait (20 ms): Tansu, the embedded broker, answers a waiting fetch only when the wait is
-over (seen 2026-11: 20 ms of wait give a p99 of 16 ms from sending to reading, 500 ms give 256 ms), and 50 empty answers
-a second cost 3 % of a slow core.
-
 Everything here blocks: call it in a thread; one thread in `poll`, one in `send`.
 """
 
@@ -22,6 +18,7 @@ from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped] 
 from kafka.net.compat import KafkaNetClient  # type: ignore[import-untyped]  # it ships no types
 
 from level4.publish.clients import Client, KafkaSettings, remembering, unavailable
+from level4.publish.fetch_wait import SHORT_MS
 
 HOUR_MS: Final = 3_600_000
 _POLL_MS: Final = 200
@@ -54,7 +51,6 @@ class LogSettings:
     kafka: KafkaSettings
     """As for the events; its layout says whether topics may be created, and with how many copies."""
     topic: str = "level4.markets"
-    fetch_wait_ms: int = 20
     append_seconds: float = 5.0
     """For an acknowledgement; then the client is replaced, and whether the record is in the log is not known."""
     queue: int = 5_000
@@ -79,7 +75,7 @@ class LogClient:
         self._place = TopicPartition(settings.topic, 0)
         self._client = Client(kafka)  # makes the topic: nobody may ask for it before
         try:
-            self._consumer = _consumer(kafka, settings.fetch_wait_ms)
+            self._consumer = _consumer(kafka)
         except BaseException:
             self._client.discard(0)
             raise
@@ -93,8 +89,10 @@ class LogClient:
         else:
             self._consumer.seek_to_beginning(self._place)
 
-    def poll(self) -> list[LogRecord]:
-        """The next records in order; none when none come for a while. Raises what kafka-python raises."""
+    def poll(self, wait_ms: int) -> list[LogRecord]:
+        """The next records in order; none when none come for a while. `wait_ms`: how long the broker may keep a fetch
+        waiting (`FetchWait`). Raises what kafka-python raises."""
+        self._consumer._fetcher.config["fetch_max_wait_ms"] = wait_ms  # looked up for each fetch
         return [_read(record) for batch in self._consumer.poll(timeout_ms=_POLL_MS).values() for record in batch]
 
     def send(self, batch: Sequence[tuple[Outgoing, Callable[[object], None]]]) -> None:
@@ -120,7 +118,7 @@ class LogClient:
             self._consumer.close(autocommit=False, timeout_ms=int(seconds * 1000))
 
 
-def _consumer(kafka: KafkaSettings, fetch_wait_ms: int) -> KafkaConsumer:
+def _consumer(kafka: KafkaSettings) -> KafkaConsumer:
     made: list[KafkaNetClient] = []
     try:
         return KafkaConsumer(
@@ -129,7 +127,7 @@ def _consumer(kafka: KafkaSettings, fetch_wait_ms: int) -> KafkaConsumer:
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # a log that is shorter than our position is another log: from its beginning
             allow_auto_create_topics=False,
-            fetch_max_wait_ms=fetch_wait_ms,
+            fetch_max_wait_ms=SHORT_MS,
             metrics_enabled=False,
             kafka_client=remembering(made),
         )
