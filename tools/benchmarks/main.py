@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kafka_bench import kafka
 from replay_bench import replay
 from soak_bench import soak
+from swim_bench import swim
 from transport_bench import transport
 
 
@@ -23,6 +24,7 @@ def main() -> None:
 main.add_command(kafka)
 main.add_command(replay)
 main.add_command(soak)
+main.add_command(swim)
 main.add_command(transport)
 
 if __name__ == "__main__":
