@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from cluster_rig import accepted, cluster, hosts, live_on, market, started, terms, until_markets
+from cluster_rig import accepted, all_live_on, cluster, hosts, live_on, market, started, terms, until_markets
 
-from level4.model import FeedState, Position, Spread, Status
+from level4.model import Event, FeedState, Position, Spread, Status
 from level4.model.events import RUNS_PER_TERM
 from level4.rpc.errors import DeadlineExceededError, NodeUnavailableError
 from level4.rpc.peers import Peers
@@ -165,6 +166,33 @@ async def test_sigterm_hands_twenty_five_markets_over_within_eight_seconds(tmp_p
         report(f"ended after {ended:.1f} s, {whole} of 25 without a hole, all LIVE {trio.current_time() - began:.1f} s")
         assert ended < 8
         assert whole == 25
+
+
+async def test_after_all_nodes_died_each_takes_back_what_it_had(tmp_path: Path, report: Report) -> None:
+    """Nobody else may have the markets, and nobody has to be silent: they come back with their nodes."""
+    async with cluster(tmp_path) as it:
+        await it.start_all("a", "b", "c")
+        ids = set(range(1, 13))
+        await started(it.clients["a"], *(market(n) for n in ids))
+        await it.rig.until(partial(all_live_on, ids=ids, nodes="abc"))
+        placed = hosts(await it.clients["a"].list_markets())
+        before = {n: terms(it.rig.events, n) for n in ids}
+        for name in "abc":
+            await it.kill(name)
+        seen = len(it.rig.events)
+        began = trio.current_time()
+        for name in "abc":
+            await it.start(name)
+        await it.rig.until(lambda events: live_since(events, seen) == ids)
+        report(f"{len(ids)} markets of 3 nodes LIVE again {trio.current_time() - began:.1f} s after the first was started")
+        assert hosts(await it.clients["a"].list_markets()) == placed
+        for n in ids:
+            (newest,) = (name for term, name in terms(it.rig.events, n).items() if term not in before[n])
+            assert n in placed[newest]
+
+
+def live_since(events: list[Event], seen: int) -> set[int]:
+    return {e.market_id for e in events[seen:] if isinstance(e, Spread) and e.state is FeedState.LIVE}
 
 
 @pytest.mark.slow
