@@ -4,7 +4,7 @@
 * **rule**: what the numbers of an update must be. `joins` is asked for the first update after a snapshot, `follows`
   for every later one; both get the last number applied and the update's numbers and answer with a `Verdict`.
 * **checksum**: a book whose checksum fails is wrong.
-* **connection_sequence**: numbers run over the whole connection, which then is the unit of repair.
+* **connection_sequence**: numbers run over the whole connection, which then is the unit of repair for what they show.
 * **named_rows**: rows of the book are told by id; an unknown one shows that something is missing.
 
 Rules are facts of the exchanges; each states its source.

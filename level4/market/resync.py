@@ -6,8 +6,8 @@ further ones after 1, 2, 4 … 60 s; every third failure takes a new connection 
 repaired: when it breaks, the next repair is made at once, however often that happens. Failures are forgotten after a
 minute of health, so that a book which comes and goes with every attempt is not asked for without pause.
 
-Where numbers run over the whole connection, or where a probe has shown that the subscription is dead, only a new
-connection helps.
+Where a probe has shown that the subscription is dead, only a new connection helps. Where numbers run over a whole
+connection, a break of theirs ends it, whatever its markets wish; what is wrong with one book is repaired by itself.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Resync:
         if self._refused:
             self._refused = False
             self._commands.resubscribe()
-        elif thorough or self._abandoned or self._sync.connection_sequence:
+        elif thorough or self._abandoned:
             self._commands.reconnect(self._reason)
         elif self._sync.rest:
             self._commands.fetch_snapshot()

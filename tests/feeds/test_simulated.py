@@ -17,7 +17,7 @@ from fake_exchange import Published, until
 from level4.exchanges import venue
 from level4.feeds import AddressBook, Feeds, FeedSettings, Instruments, Rest, TrioWebSockets, Venue
 from level4.model import MarketRequest, MarketType, Spread, Trade
-from level4.simulator import Channel, Fault, FaultKind, Simulator
+from level4.simulator import Channel, Fault, FaultKind, Simulator, bitfinex
 
 EXCHANGES = ("KRAKEN", "BINANCE", "COINBASE")
 BTC, ETH = 1, 2
@@ -191,6 +191,22 @@ async def test_a_lost_frame(exchange: str, channel: Channel) -> None:
         await r.inject(kind, channel=channel)
         await until(lambda: "gap" in r.published.statuses(BTC))
         await r.healed()
+
+
+async def test_a_checksum_that_does_not_fit_costs_its_market_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the numbers of a Bitfinex connection run over all its markets, and through the repair."""
+    monkeypatch.setattr(bitfinex, "CHECKSUM_SECONDS", 0.1)
+    async with running("BITFINEX") as r:
+        for repairs in (1, 2):  # a third failure within moments would take a new connection
+            while r.published.statuses(BTC).count("gap") < repairs:  # some are put right before anybody looks
+                await r.inject(FaultKind.CORRUPT, channel=Channel.BOOK)
+                await trio.sleep(0.2)
+            await r.flows(BTC)
+        await r.healed()
+        assert all("checksum" in str(reason) for reason in r.published.reasons(BTC, "gap"))
+        assert r.published.statuses(ETH).count("gap") == 0
+        (stats,) = r.feeds.connections()
+        assert (stats.connects, stats.sequence_breaks) == (1, 0)
 
 
 def _native(r: Running, market_id: int) -> str:

@@ -6,6 +6,7 @@ import pytest
 from stage import Stage
 
 from level4.book import KRAKEN_CHECKSUM, binance_spot, seeded_by_rest, seeded_in_stream
+from level4.book.checksum import KrakenChecksum
 from level4.market import MAX_KEPT
 from level4.model import TRANSITIONS, FeedState, Position, Spread, Status
 
@@ -270,12 +271,13 @@ def test_no_book_is_told_of_and_asked_for_with_growing_delays() -> None:
     assert stage.told() == []
 
 
-def test_where_numbers_run_over_the_connection_only_a_new_one_helps() -> None:
-    stage = Stage(seeded_in_stream(connection_sequence=True))
+def test_a_wrong_book_is_repaired_by_itself_where_numbers_run_over_the_connection() -> None:
+    stage = Stage(seeded_in_stream(checksum=KrakenChecksum, connection_sequence=True))
     stage.begin()
     stage.snapshot("10x1", "11x1")
-    stage.market.gap("sequence", stage.now_ns, stage.now)
-    assert stage.wishes == ["reconnect"]
+    stage.market.delta([], [], checksum=1)
+    stage.settle()
+    assert stage.wishes == ["resubscribe"]
 
 
 BINANCE = seeded_by_rest(joins=binance_spot, follows=binance_spot)

@@ -8,7 +8,6 @@ from level4.book import KRAKEN_CHECKSUM, Sync, binance_spot, seeded_by_rest, see
 from level4.market.resync import AT_ONCE_SECONDS, HEALTHY_SECONDS, MAX_DELAY_SECONDS, PATIENCE_SECONDS, Resync
 
 IN_STREAM, BY_REST = seeded_in_stream(), seeded_by_rest(joins=binance_spot, follows=binance_spot)
-ONE_SEQUENCE = seeded_in_stream(connection_sequence=True)
 
 
 class Asked:
@@ -50,7 +49,7 @@ class Asked:
         self.now += seconds
 
 
-@pytest.mark.parametrize("sync", [IN_STREAM, BY_REST, KRAKEN_CHECKSUM, ONE_SEQUENCE])
+@pytest.mark.parametrize("sync", [IN_STREAM, BY_REST, KRAKEN_CHECKSUM])
 @pytest.mark.parametrize("seconds", [AT_ONCE_SECONDS, 25.0, 59.0, 3600.0])
 def test_gaps_that_are_repaired_each_time_do_not_slow_the_repair(sync: Sync, seconds: float) -> None:
     asked = Asked(sync)
@@ -59,7 +58,7 @@ def test_gaps_that_are_repaired_each_time_do_not_slow_the_repair(sync: Sync, sec
         assert asked.breaks() == 0.0
         asked.now += 0.5
     wishes = {wish for _, wish in asked.wishes}
-    assert wishes == {"reconnect" if sync.connection_sequence else "fetch" if sync.rest else "resubscribe"}
+    assert wishes == {"fetch" if sync.rest else "resubscribe"}
 
 
 def test_a_book_that_breaks_again_at_once_is_asked_for_ever_less_often() -> None:
