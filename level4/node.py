@@ -43,7 +43,6 @@ from level4.host import Host
 from level4.model import (
     ConfigError,
     Event,
-    ExchangeError,
     Level4Error,
     MarketRequest,
     MarketType,
@@ -155,6 +154,7 @@ class Node:
             about=self.host.meta,
             announce=self._announce,
             changed=self._members_changed,
+            readdressed=self.peers.renew,
         )
         self.ledger = Ledger(
             Writer(settings.hostname, self._generation),
@@ -309,7 +309,7 @@ class Node:
 
         async def one(wanted: MarketRequest | NamedMarket) -> None:
             try:
-                request = wanted if isinstance(wanted, MarketRequest) else await self._understood(wanted)
+                request = wanted if isinstance(wanted, MarketRequest) else await self._names.patiently(wanted)
             except Level4Error as error:
                 log.error("market cannot be started", market=str(wanted), reason=str(error))  # noqa: TRY400 - expected
                 failed.append(error)
@@ -327,17 +327,6 @@ class Node:
             for wanted in self.settings.markets:
                 nursery.start_soon(one, wanted)
         return failed
-
-    async def _understood(self, wanted: NamedMarket) -> MarketRequest:
-        """What a name of the settings means, asked again and again while the exchange is away. Raises ConfigError."""
-        pause = 1.0
-        while True:
-            try:
-                return await self._names.request(wanted)
-            except (UnavailableError, ExchangeError) as error:
-                log.warning("market not started yet", market=str(wanted), reason=str(error), again_in=pause)
-            await trio.sleep(pause)
-            pause = min(2 * pause, 60.0)
 
     async def _end(self) -> None:
         log.info("stopping", node=self.settings.hostname)

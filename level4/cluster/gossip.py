@@ -82,7 +82,8 @@ class GossipSettings:
 
 
 class Gossip:
-    """The membership of this node. `on_event` is called in trio's thread for everything that happens."""
+    """The membership of this node. `on_event` is called in trio's thread for everything that happens, `on_address` when
+    this node has another address."""
 
     def __init__(
         self,
@@ -92,9 +93,11 @@ class Gossip:
         random: Random,
         meta: bytes = b"",
         generation: int | None = None,
+        on_address: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._on_event = on_event
+        self._on_address = on_address
         self._random = random
         self._meta = meta
         self._generation = generation if generation is not None else time.time_ns() // 1_000_000
@@ -238,6 +241,7 @@ class Gossip:
             log.warning("this node has another address", was=own[0], now=host)
             self.membership.set_address((host, own[1]), trio.current_time())
             self._settle()
+            self._on_address()
 
     async def _multicast(self, port: int) -> None:
         try:

@@ -42,7 +42,7 @@ class Peer:
 
 class Members:
     """`about`: this node's meta now. `announce`: told (event, member, reason) of what this node is to publish.
-    `changed`: called whenever anything of any member changed."""
+    `changed`: called whenever anything of any member changed. `readdressed`: when this node has another address."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Members:
         about: Callable[[], Meta],
         announce: Callable[[str, str, str], None],
         changed: Callable[[], None],
+        readdressed: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = settings.name
         self.conflict: NameConflict | None = None
@@ -66,7 +67,9 @@ class Members:
         """Names seen leaving or failing: their return is news."""
         self.changes: Counter[Change] = Counter()
         """Of other members, by kind."""
-        self.gossip = Gossip(settings, on_event=self._take, random=random, generation=generation)
+        self.gossip = Gossip(
+            settings, on_event=self._take, random=random, generation=generation, on_address=readdressed
+        )
 
     # -- what is known ------------------------------------------------------------------------------------------
 

@@ -4,6 +4,9 @@ All of them live in one asyncio loop that `Peers.run` owns. A node lives longer 
 are read again when their files changed, for the next connection and the next call. A call passes on what is left of its
 caller's deadline, so that nobody works for a caller who is gone. Failures are `level4.rpc.errors`, as with the client
 of the control service.
+
+A connection on which a call got no answer in time may be dead without either side's system knowing (a network that was
+cut, an address that was taken away): the next call makes a new one. The old one goes on until its other calls are over.
 """
 
 from __future__ import annotations
@@ -42,6 +45,11 @@ SECONDS: Final = 10.0
 ASK_SECONDS: Final = 2.0
 """For a question that a living node answers from memory."""
 
+_TELLING_SECONDS: Final = 1.0
+"""A call that was given less time than that tells nothing about its connection."""
+_RETIRED_SECONDS: Final = 70.0
+"""Longer than the longest call (a market that is waited for until it is LIVE)."""
+
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 
@@ -55,6 +63,7 @@ class Peers:
         self._token: Callable[[], str | None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: dict[str, Channel] = {}
+        self._retired: set[Channel] = set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises ConfigError when the credentials are not good."""
@@ -66,9 +75,15 @@ class Peers:
             finally:
                 loop, self._loop = self._loop, None
                 with trio.CancelScope(shield=True):
-                    for channel in list(self._channels.values()):
+                    for channel in [*self._channels.values(), *self._retired]:
                         await on_asyncio(hang_up, loop)(channel)
                 self._channels.clear()
+                self._retired.clear()
+
+    def renew(self) -> None:
+        """This node has another address: its connections come from the one it had, and lead nowhere any more."""
+        for address in list(self._channels):
+            self._retire(address)
 
     async def host(self, address: str, market: Market, wait_live: bool, seconds: float = SECONDS) -> StartMarketReply:
         request = StartMarketRequest(market=market, wait_live=wait_live)
@@ -114,7 +129,28 @@ class Peers:
         loop = self._loop
         if loop is None:
             raise NodeUnavailableError("this node is shutting down and asks no others; try again")
-        left = trio.current_effective_deadline() - trio.current_time()
+        began, channel = trio.current_time(), self._channels.get(address)
+        seconds = max(0.001, min(seconds, trio.current_effective_deadline() - began))
         with failures(address):
-            reply: Rep = await on_asyncio(method.__call__, loop)(request, timeout=max(0.001, min(seconds, left)))
+            try:
+                reply: Rep = await on_asyncio(method.__call__, loop)(request, timeout=seconds)
+            except (TimeoutError, trio.Cancelled):
+                unanswered = trio.current_time() - began >= seconds >= _TELLING_SECONDS
+                if unanswered and channel is not None and self._channels.get(address) is channel:
+                    self._retire(address)
+                raise
         return reply
+
+    def _retire(self, address: str) -> None:
+        """Call over another connection from now on."""
+        channel, loop = self._channels.pop(address), self._loop
+        if loop is None:
+            return
+
+        def close() -> None:
+            if channel in self._retired:
+                self._retired.discard(channel)
+                channel.close()
+
+        self._retired.add(channel)
+        loop.call_later(_RETIRED_SECONDS, close)
