@@ -6,7 +6,7 @@ number, and answers with a `Verdict`. Each states its source and a worked exampl
 
 from __future__ import annotations
 
-from level4.book.sync import Verdict
+from level4.book.sync import APPLY, GAP, OLD, Verdict
 
 
 def binance_futures_joins(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -21,8 +21,8 @@ def binance_futures_joins(at: int, first: int | None, last: int | None, previous
     if last is None or previous is None:
         raise ValueError("expected the numbers u and pu")
     if last < at:
-        return Verdict.OLD
-    return Verdict.APPLY if previous <= at or at <= 0 else Verdict.GAP
+        return OLD
+    return APPLY if previous <= at or at <= 0 else GAP
 
 
 def binance_futures(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -33,8 +33,8 @@ def binance_futures(at: int, first: int | None, last: int | None, previous: int 
     if last is None or previous is None:
         raise ValueError("expected the numbers u and pu")
     if last <= at:
-        return Verdict.OLD
-    return Verdict.APPLY if previous == at else Verdict.GAP
+        return OLD
+    return APPLY if previous == at else GAP
 
 
 def next_number(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -45,7 +45,7 @@ def next_number(at: int, first: int | None, last: int | None, previous: int | No
     """
     if last is None:
         raise ValueError("expected an update's number")
-    return Verdict.APPLY if last == at + 1 else Verdict.GAP
+    return APPLY if last == at + 1 else GAP
 
 
 def names_previous(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -56,7 +56,7 @@ def names_previous(at: int, first: int | None, last: int | None, previous: int |
     """
     if last is None or previous is None:
         raise ValueError("expected an update's number and the one before")
-    return Verdict.APPLY if previous == at else Verdict.GAP
+    return APPLY if previous == at else GAP
 
 
 def overlaps(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -68,8 +68,8 @@ def overlaps(at: int, first: int | None, last: int | None, previous: int | None)
     if first is None or last is None:
         raise ValueError("expected the numbers U and u")
     if last <= at:
-        return Verdict.OLD
-    return Verdict.APPLY if first <= at else Verdict.GAP
+        return OLD
+    return APPLY if first <= at else GAP
 
 
 def newer(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -79,12 +79,12 @@ def newer(at: int, first: int | None, last: int | None, previous: int | None) ->
     """
     if last is None:
         raise ValueError("expected an update's time")
-    return Verdict.OLD if last <= at else Verdict.APPLY
+    return OLD if last <= at else APPLY
 
 
 def unproven(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
     """An update after the first one where nothing can show a gap: two may even bear the same time (Bitstamp)."""
-    return Verdict.APPLY
+    return APPLY
 
 
 def next_or_old(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -96,8 +96,8 @@ def next_or_old(at: int, first: int | None, last: int | None, previous: int | No
     if last is None:
         raise ValueError("expected an update's number")
     if last <= at:
-        return Verdict.OLD
-    return Verdict.APPLY if last == at + 1 else Verdict.GAP
+        return OLD
+    return APPLY if last == at + 1 else GAP
 
 
 def bybit(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -106,7 +106,7 @@ def bybit(at: int, first: int | None, last: int | None, previous: int | None) ->
 
     At 24641: 24642 follows. At 0: 17 follows.
     """
-    return Verdict.APPLY if at == 0 and last is not None else next_or_old(at, first, last, previous)
+    return APPLY if at == 0 and last is not None else next_or_old(at, first, last, previous)
 
 
 def okx(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -115,7 +115,7 @@ def okx(at: int, first: int | None, last: int | None, previous: int | None) -> V
 
     At 450001: (450001, 450019), (450001, 450001) and (450001, 3) follow; (450002, 450019) is a gap.
     """
-    return Verdict.APPLY if previous is None or previous == at else Verdict.GAP
+    return APPLY if previous is None or previous == at else GAP
 
 
 def okx_joins(at: int, first: int | None, last: int | None, previous: int | None) -> Verdict:
@@ -126,5 +126,5 @@ def okx_joins(at: int, first: int | None, last: int | None, previous: int | None
     if last is None or previous is None:
         raise ValueError("expected the numbers seqId and prevSeqId")
     if last <= at:
-        return Verdict.OLD
-    return Verdict.APPLY if previous <= at else Verdict.GAP
+        return OLD
+    return APPLY if previous <= at else GAP

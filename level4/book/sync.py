@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from level4.book.checksum import Checksum, KrakenChecksum, TopChecksum
 from level4.book.named import NamedBook
@@ -28,6 +29,11 @@ class Verdict(IntEnum):
     GAP = 2
 
 
+APPLY: Final = Verdict.APPLY
+OLD: Final = Verdict.OLD
+GAP: Final = Verdict.GAP
+"""By name, because every update asks: on Python 3.11 a member of an enum costs 50 ns to look up in its class."""
+
 Rule = Callable[[int, int | None, int | None, int | None], Verdict]
 """(last number applied, first, last, previous of the update) → verdict."""
 
@@ -38,8 +44,8 @@ def binance_spot(at: int, first: int | None, last: int | None, previous: int | N
     if first is None or last is None:
         raise ValueError("expected the numbers U and u")
     if last <= at:
-        return Verdict.OLD
-    return Verdict.APPLY if first <= at + 1 else Verdict.GAP
+        return OLD
+    return APPLY if first <= at + 1 else GAP
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ REPEAT_SECONDS: Final = 10.0
 """A LIVE market without a spread event for so long repeats its last one; every market reports `alive` so often."""
 
 _S = FeedState
+_LIVE: Final = FeedState.LIVE
+"""Asked for after every frame."""
 _CHANGED: Final[tuple[Changed, ...]] = tuple(
     "both" if bits & BID and bits & ASK else "bid" if bits & BID else "ask" for bits in range(BID + ASK + 1)
 )
@@ -116,7 +118,7 @@ class Market(Telling):
         if not self._whole:
             return
         try:
-            if self.state is _S.LIVE:
+            if self.state is _LIVE:
                 answered = evidence is WHOLE and self._freshness.asked and not self._sync.rest
                 if answered:
                     self._freshness.agreed(now)
