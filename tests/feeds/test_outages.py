@@ -174,12 +174,13 @@ async def test_sockets_that_open_and_end_at_once_are_no_return(autojump_clock: M
         assert len(r.transport.attempts) - before <= 3 * 60
 
 
-async def test_snapshots_that_are_refused(autojump_clock: MockClock) -> None:
-    status = 451
-
+@pytest.mark.parametrize(("status", "said"), [(451, "has refused"), (None, "could not be reached")])
+async def test_snapshots_that_cannot_be_had(autojump_clock: MockClock, status: int | None, said: str) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/list":
             return httpx.Response(200, content=listing(*SYMBOLS))
+        if status is None:
+            raise httpx.ConnectError("connection refused")
         return httpx.Response(status, content=json.dumps({"b": [["10", "1"]], "a": [["11", "1"]], "last": 100}))
 
     async with rig(FakeRestScheme, answer=answer) as r:
@@ -188,7 +189,7 @@ async def test_snapshots_that_are_refused(autojump_clock: MockClock) -> None:
             await trio.sleep(20)
             r.transport.open[-1].give('{"t":"nothing"}')
         assert r.state(1) == "HALTED"
-        assert "https://api.fake.example has refused" in str(r.published.reasons(1, "halted")[0])
+        assert f"https://api.fake.example {said} for" in str(r.published.reasons(1, "halted")[0])
         status = 200
         for _ in range(4):
             await trio.sleep(20)
