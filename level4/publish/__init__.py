@@ -1,9 +1,10 @@
 """From `Publisher.put(event)` to Kafka: ordered, bounded, nothing lost without a count.
 
-`outbox.py` decides what is kept while Kafka is away (pure), `encode.py` makes records, `kafka.py` keeps what is
-unacknowledged, in the Kafka thread, `clients.py` makes and ends kafka-python's clients, `topics.py` the topics,
-`publisher.py` is the task on the event loop. `ownership.py` reads and writes the ownership log, `ownership_client.py`
-is its thread side. `embedded.py` is a broker for demo and tests, `memory.py` a publisher that needs none.
+`outbox.py` decides what is kept while Kafka is away (pure), `encode.py` makes records, `batches.py` batches of them,
+`producer.py` sends these in as few requests as can be, `kafka.py` keeps what is unacknowledged, `clients.py` makes and
+ends kafka-python's clients, `topics.py` the topics, `publisher.py` is the task on the event loop. `ownership.py` reads
+and writes the ownership log, `ownership_client.py` is its thread side. `embedded.py` is a broker for demo and tests,
+`memory.py` a publisher that needs none.
 """
 
 from level4.publish.clients import KafkaSettings

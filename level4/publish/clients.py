@@ -5,32 +5,18 @@
 * `KafkaProducer.close()` flushes first; with records that cannot be delivered it raises and leaves its thread running.
   Ending its network thread by `force_close` works always, at once, also for a wedged producer; then all its futures
   fail. Its finaliser would flush too, in whatever thread it runs, unless the producer is marked closed.
-* `send` with a partition that is not in cached metadata raises ValueError at once and goes on doing so until the
+* Its `send` with a partition that is not in cached metadata raises ValueError at once and goes on doing so until the
   metadata have been refreshed, which has no public method.
+* An idempotent KafkaProducer is finished for good when a batch expires that was sent once.
 
-Everything but `abort` blocks: call it in a thread.
-
-Why KafkaProducer. Events are spread over many partitions, so at market rates a batch holds one record, and what a batch
-and a request cost decides, not what a record costs. µs of CPU an event, all guarantees kept, 25 markets, two busy cores
-(2026-11; `tools/bench kafka` measures the first column again, beside confluent-kafka without what surrounds it here):
-
-    events a second    KafkaProducer    confluent-kafka in its place    bare requests on kafka-python's client
-    1,000              190–220          95–110                          50, without retries, sequences and hand-off
-    5,000              50–75            40                              –
-    bulk               28               9                               2–5, without the same
-
-A second client library would halve the cost at market rates, where it is a fifth of a core for 1,000 events a second,
-and bring a second way of failing; our own batches on kafka-python's client would save as much and need retries,
-sequences and changes of leader of our own. Neither is worth it below some 10,000 events a second a node. What helps at
-once is to gather for longer: 20 ms instead of 5 halve the cost too, and add 14 ms to the median latency.
-`ProducerClient` in `kafka.py` is the seam at which another producer fits.
+So events go out by `producer.Producer` on kafka-python's connections (`EventClient`); KafkaProducer writes the
+ownership log (`Client`), a record or two a second. Everything but `abort` blocks: call it in a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -42,9 +28,11 @@ from kafka.net.manager import KafkaConnectionManager  # type: ignore[import-unty
 from kafka.net.selector import NetworkSelector  # type: ignore[import-untyped]
 
 from level4.model import Level4Error, UnavailableError
+from level4.publish.producer import Producer
 from level4.publish.topics import Layout, ensure_topics, explain, grow_topics
 
 _REFRESH_POLL_SECONDS: Final = 0.02
+_NEVER_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +44,8 @@ class KafkaSettings:
     layout: Layout = field(default_factory=Layout)
     connect_timeout_ms: int = 5_000
     request_timeout_ms: int = 10_000
-    delivery_timeout_ms: int = 86_400_000
-    """A day: a batch that expires wedges the idempotent producer; stalls are judged by the publisher instead."""
-    linger_ms: int = 0
-    """Events are gathered before they are handed over; waiting here costs time and saves nothing."""
     batch_bytes: int = 65_536
+    """Of one partition, in one request."""
     max_request_bytes: int = 1_048_576
     compression: str | None = "lz4"
     client_id: str = "level4"
@@ -80,7 +65,7 @@ class KafkaSettings:
 
 
 class Client:
-    """A connected producer, with the topics in place."""
+    """A connected KafkaProducer, with the topics in place: for few records, each with a future."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         """Blocks for about two connect timeouts at most. Raises UnavailableError or ConfigError."""
@@ -92,25 +77,6 @@ class Client:
         self.send: Callable[..., Any] = self._producer.send
         """As KafkaProducer.send: returns a future. Raises ValueError when metadata lack the partition."""
 
-    def known(self, topic: str) -> int:
-        """Number of partitions in the cached metadata."""
-        return len(self._producer._metadata.partitions_for_topic(topic) or ())
-
-    def refresh(self) -> None:
-        """Ask for new metadata; does not wait."""
-        self._producer._metadata.request_update()
-        self._producer._sender.wakeup()
-
-    def wait_for(self, topic: str, partition: int, seconds: float) -> bool:
-        """Refresh until the cached metadata show this partition."""
-        self.refresh()
-        deadline = time.monotonic() + seconds
-        while self.known(topic) <= partition:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_REFRESH_POLL_SECONDS)
-        return True
-
     def abort(self) -> None:
         """Make the network thread send nothing more, fail all futures and end. Does not block; from any thread."""
         self._producer._sender.force_close()
@@ -118,6 +84,55 @@ class Client:
     def discard(self, seconds: float) -> None:
         """Abort, and wait for the end for at most `seconds`."""
         _discard(self._producer, seconds)
+
+
+class EventClient:
+    """A connected producer of many partitions, with the topics in place: `kafka.ProducerClient`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Blocks for a few connect timeouts at most. Raises UnavailableError or ConfigError."""
+        _quieten()
+        self.partitions = _ask(settings, lambda admin: ensure_topics(admin, settings.layout))
+        """Number of partitions of each topic, as read now."""
+        net, producer = _event_producer(settings)
+        self.cluster_id = str(net.cluster.cluster_id or "")
+        self.partition = producer.partition
+        self.serve = producer.serve
+        self.known = producer.known
+        self.refresh = producer.refresh
+        self.wait_for = producer.wait_for
+        self.abort = producer.abort
+        self.discard = producer.discard
+
+
+def _event_producer(settings: KafkaSettings) -> tuple[KafkaNetClient, Producer]:
+    made: list[KafkaNetClient] = []
+    try:
+        net = remembering(made)(**settings.common(), metrics=None)
+        net.cluster.config["allow_auto_create_topics"] = False
+        net.cluster.set_topics(settings.layout.names)
+        net._manager.bootstrap(settings.connect_timeout_ms)
+        producer = Producer(
+            net,
+            compression=settings.compression,
+            batch_bytes=settings.batch_bytes,
+            request_bytes=settings.max_request_bytes,
+            timeout_ms=settings.request_timeout_ms,
+        )
+        for topic in settings.layout.names:  # so that the first record need not wait for metadata
+            producer.wait_for(topic, 0, settings.connect_timeout_ms / 1000)
+    except Level4Error:
+        _close(made)
+        raise
+    except Exception as error:
+        _close(made)
+        raise unavailable(settings, error, made) from error
+    return net, producer
+
+
+def _close(made: Sequence[KafkaNetClient]) -> None:
+    for client in made:
+        client.close()
 
 
 def _quieten() -> None:
@@ -150,8 +165,7 @@ def _ask(settings: KafkaSettings, question: Callable[[KafkaAdminClient], dict[st
         if admin is not None:
             admin.close()
         else:
-            for client in made:
-                client.close()
+            _close(made)
 
 
 def _producer(settings: KafkaSettings) -> KafkaProducer:
@@ -162,8 +176,8 @@ def _producer(settings: KafkaSettings) -> KafkaProducer:
             **settings.common(),
             acks="all",
             enable_idempotence=True,
-            delivery_timeout_ms=settings.delivery_timeout_ms,
-            linger_ms=settings.linger_ms,
+            delivery_timeout_ms=_NEVER_MS,  # a batch that expires finishes it; whoever waits judges stalls
+            linger_ms=0,
             batch_size=settings.batch_bytes,
             max_request_size=settings.max_request_bytes,
             max_block_ms=settings.connect_timeout_ms,
@@ -178,8 +192,7 @@ def _producer(settings: KafkaSettings) -> KafkaProducer:
         if producer is not None:
             _discard(producer, settings.connect_timeout_ms / 1000)
         else:
-            for client in made:
-                client.close()
+            _close(made)
         raise unavailable(settings, error, made) from error
     return producer
 

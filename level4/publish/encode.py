@@ -19,6 +19,7 @@ from msgspec import UNSET, UnsetType
 
 from level4.model import SPREAD, STATUS, TIMESALES, TOPICS, Event, Position, Spread, Status, Trade
 from level4.proto import events_pb2 as pb
+from level4.publish.varint import encoded_headers
 
 NO_MARKET: Final = 0
 """The partition of everything that belongs to no market; market ids start at 1."""
@@ -26,15 +27,13 @@ NO_MARKET: Final = 0
 Encoding = Literal["json", "protobuf"]
 CONTENT_TYPES: Final[dict[Encoding, str]] = {"json": "application/json", "protobuf": "application/protobuf"}
 
-Headers = list[tuple[str, bytes]]
-
-HEADERS: Final[dict[Encoding, dict[str, Headers]]] = {
+HEADERS: Final[dict[Encoding, dict[str, list[tuple[str, bytes]]]]] = {
     encoding: {
         topic: [("content-type", content.encode()), ("schema", topic.encode() + b".v1")] for topic in TOPICS
     }
     for encoding, content in CONTENT_TYPES.items()
 }  # fmt: skip
-"""Made once: the lists are shared by all records and never changed."""
+"""By topic."""
 
 
 class Record:
@@ -43,11 +42,12 @@ class Record:
     __slots__ = ("event", "headers", "key", "partition", "put_at", "strikes", "timestamp_ms", "topic", "value")
 
     def __init__(
-        self, event: Event, topic: str, headers: Headers, partition: int, value: bytes, timestamp_ms: int, put_at: float
+        self, event: Event, topic: str, headers: bytes, partition: int, value: bytes, timestamp_ms: int, put_at: float
     ):
         self.event = event
         self.topic = topic
         self.headers = headers
+        """As they stand in a record batch."""
         self.partition = partition
         self.key = b"%d" % partition
         self.value = value
@@ -68,7 +68,7 @@ def encoder(encoding: Encoding) -> Callable[[Event, float], Record]:
 
     It raises TypeError or ValueError when a field cannot be encoded.
     """
-    headers = HEADERS[encoding]
+    headers = {topic: encoded_headers(named) for topic, named in HEADERS[encoding].items()}
     encode = msgspec.json.Encoder().encode if encoding == "json" else to_protobuf
 
     def make(event: Event, put_at: float = 0.0) -> Record:

@@ -58,8 +58,8 @@ class HandOff:
         self._numbering = Numbering()
         self.ends = self._numbering.ends
 
-    def __call__(self, batch: list[Queued], published_us: int) -> None:
-        """Number, encode and send a batch, in order."""
+    def __call__(self, batch: list[Queued], published_us: int, seconds: float) -> None:
+        """Number, encode and send a batch, in order, and wait at most `seconds` for Kafka to have it."""
         records: list[Record] = []
         number, encode = self._numbering.number, self._encode
         for slot in batch:
@@ -70,3 +70,4 @@ class HandOff:
                 self.unencodable += 1
                 self.error = f"{type(error).__name__}: {error} in {slot.event!r:.300}"
         self._link.send(records)
+        self._link.serve(seconds)

@@ -1,22 +1,22 @@
-"""The thread side of publishing: one KafkaProducer at a time, and what it has not acknowledged.
+"""The thread side of publishing: one producer at a time, and what Kafka has not acknowledged.
 
-Theory. kafka-python's producer (3.0.12) keeps order and retries well as long as it lives, but bounds nothing, and it
-can be finished for good: a batch that expires after it was sent once, a broker that lost its data, a refused
-authorization. So the records are kept here, in one first-in-first-out *lane* for each partition, until Kafka has
-acknowledged them; and a producer that fails or stalls is thrown away, a new one made, and the lanes sent again in
-order. Between such replacements delivery is exactly once and ordered (idempotent producer, acks=all); a replacement
-may write the records again that were in flight: readers know them by their `seq`.
+Theory. A producer keeps order and retries as long as it lives, but bounds nothing, and it can be finished for good: a
+broker that lost its data, a refused authorization, a record that Kafka does not take. So the records are kept here,
+in one first-in-first-out *lane* for each partition, until Kafka has acknowledged them; and a producer that fails or
+stalls is thrown away, a new one made, and the lanes sent again in order. Between such replacements delivery is
+exactly once and ordered (idempotent producer, acks=all); a replacement may write the records again that were in
+flight: readers know them by their `seq`.
 
-* One callback a record (its future is not kept): kafka-python completes the records of a partition in order, so an
-  acknowledgement always belongs to the head of its lane.
-* The first failure closes the producer within the callback, on its own network thread, before that thread can send the
-  next batch of the same partition. So nothing overtakes a failed record, and the log shows at most repetitions.
-* "Unrecognized partition" (ValueError) is stale metadata, not a bad record: refresh and try again.
+* The producer acknowledges the records of a partition in order, so an acknowledgement of n records always belongs to
+  the n oldest of its lane.
+* The first failure ends the producer before it can send the next batch of the same partition. So nothing overtakes a
+  failed record, and the log shows at most repetitions.
+* A partition that metadata lack (ValueError) is stale metadata, not a bad record: refresh and try again.
 * A record that Kafka itself refuses (too large, invalid) three times is dropped and reported, or it would block its
   lane for ever.
 
-One thread at a time may be in `open`, `send` or `close`; `collect` and the properties may be read between such calls
-on the event loop. Callbacks come from the producer's network thread and only append to a deque.
+One thread at a time may be in `open`, `send`, `serve` or `close`; `collect` and the properties may be read between
+such calls on the event loop.
 """
 
 from __future__ import annotations
@@ -25,20 +25,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from kafka.errors import (  # type: ignore[import-untyped]
-    InvalidRecordError,
-    InvalidTimestampError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-)
+from kafka.errors import MessageSizeTooLargeError  # type: ignore[import-untyped]
 
 from level4.publish.encode import Record
+from level4.publish.producer import REFUSED, Done
 from level4.publish.topics import explain, explain_refusal
 
-_REFUSED: Final = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError, InvalidTimestampError)
-"""Errors that blame a record itself."""
 _STRIKES: Final = 3
 _REFRESH_SECONDS: Final = 2.0
 _REFRESH_INTERVAL: Final = 5.0
@@ -73,50 +67,51 @@ class Refusal:
 
 
 class ProducerClient(Protocol):
-    """What is asked of a connected producer (`clients.Client`)."""
+    """What is asked of a connected producer (`clients.EventClient`)."""
 
     partitions: dict[str, int]
     cluster_id: str
-    send: Callable[..., Any]
 
-    def known(self, topic: str) -> int: ...
+    def partition(self, topic: str, partition: int, done: Done, /) -> Callable[[Record], None]: ...
+
+    def serve(self, seconds: float, /) -> None: ...
+
+    def known(self, topic: str, /) -> int: ...
 
     def refresh(self) -> None: ...
 
-    def wait_for(self, topic: str, partition: int, seconds: float) -> bool: ...
+    def wait_for(self, topic: str, partition: int, seconds: float, /) -> bool: ...
 
     def abort(self) -> None: ...
 
-    def discard(self, seconds: float) -> None: ...
+    def discard(self, seconds: float, /) -> None: ...
 
 
 class _Session:
     """One producer's life. `failure` is set once, by whoever notices first."""
 
-    def __init__(self, client: ProducerClient, wake: Callable[[], None]) -> None:
+    def __init__(self, client: ProducerClient) -> None:
         self.client = client
         self.failure: Exception | None = None
         self.failed_lane: Lane | None = None
-        self.acks: deque[tuple[Lane, float]] = deque()
-        self._wake = wake
+        self.acks: deque[tuple[Lane, int, float]] = deque()
 
-    def callback(self, lane: Lane) -> Callable[[object], None]:
-        """What the network thread calls for each record of the lane, in order: its metadata, or an exception."""
+    def done(self, lane: Lane) -> Done:
+        """What the producer calls for the lane, in its order: how many records Kafka has, or has not and why."""
         acks, now = self.acks.append, time.monotonic
         broken = False
 
-        def done(result: object) -> None:
+        def done(count: int, error: Exception | None) -> None:
             nonlocal broken
-            if not isinstance(result, Exception):
+            if error is None:
                 if not broken:
-                    acks((lane, now()))
+                    acks((lane, count, now()))
                 return
             broken = True
             if self.failure is None:
-                self.failure = result
+                self.failure = error
                 self.failed_lane = lane
                 self.client.abort()
-                self._wake()
 
         return done
 
@@ -124,10 +119,10 @@ class _Session:
 class KafkaLink:
     """The lanes and the producer that empties them.
 
-    connect: makes a connected producer; may block, raises Level4Error. wake: called from other threads on a failure.
+    connect: makes a connected producer; may block, raises Level4Error.
     """
 
-    def __init__(self, connect: Callable[[], ProducerClient], wake: Callable[[], None]) -> None:
+    def __init__(self, connect: Callable[[], ProducerClient]) -> None:
         self.partitions: dict[str, int] = {}
         """Number of partitions of each topic, as read when the producer was made."""
         self.cluster_id = ""
@@ -139,13 +134,13 @@ class KafkaLink:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._backlog: deque[tuple[Lane, Record]] = deque()
         """What the current producer has still to be given, in order."""
-        self._callbacks: dict[tuple[str, int], Callable[[object], None]] = {}
+        self._senders: dict[tuple[str, int], Callable[[Record], None]] = {}
+        """What takes a lane's records, of the current producer."""
         self._session: _Session | None = None
         self._refusals: list[Refusal] = []
         self._collected = Collected()
         self._refresh_allowed_at = 0.0
         self._connect = connect
-        self._wake = wake
         self._closed = False
 
     @property
@@ -168,12 +163,12 @@ class KafkaLink:
         if self._closed:  # the caller gave up while we were connecting
             client.discard(0)
             return
-        session = _Session(client, self._wake)
+        session = _Session(client)
         self.partitions = dict(client.partitions)
         self.cluster_id = client.cluster_id
         self.opened += 1
         self._session = session
-        self._callbacks = {key: session.callback(lane) for key, lane in self._lanes.items()}
+        self._senders = {key: client.partition(*key, session.done(lane)) for key, lane in self._lanes.items()}
         self._drop_unroutable()
         self._backlog = deque((lane, record) for lane in self._lanes.values() for record in lane.records)
         self.send(())
@@ -198,30 +193,30 @@ class KafkaLink:
 
     def _give(self, session: _Session) -> None:
         """Give the producer the backlog, in order."""
-        backlog, callbacks, send = self._backlog, self._callbacks, session.client.send
+        backlog, senders = self._backlog, self._senders
         while backlog and session.failure is None:
             lane, record = backlog[0]
-            topic, partition = lane.topic, lane.partition
             try:
-                future = send(
-                    topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=record.headers,
-                    partition=partition,
-                    timestamp_ms=record.timestamp_ms,
-                )
+                senders[lane.topic, lane.partition](record)
             except MessageSizeTooLargeError as error:
                 # Nothing of this record has left: whatever stands before it in its lane is in the producer's hands.
                 backlog.popleft()
                 self._give_up(lane, record, error)
                 continue
             except ValueError:
-                if not session.client.wait_for(topic, partition, _REFRESH_SECONDS):
+                if not session.client.wait_for(lane.topic, lane.partition, _REFRESH_SECONDS):
                     raise
                 continue
             backlog.popleft()
-            future.add_both(callbacks[topic, partition])
+
+    def serve(self, seconds: float) -> None:
+        """Let the producer work until all is acknowledged, it fails, or the time is over. Blocks that long."""
+        session = self._session
+        if session is not None and session.failure is None:
+            try:
+                session.client.serve(seconds)
+            except Exception as error:  # whatever it is, this producer cannot be used
+                self._fail(session, error)
 
     def expect(self, partitions: Mapping[str, int]) -> None:
         """The topics have grown: take their new numbers, and have the producer look. Does not block."""
@@ -255,8 +250,9 @@ class KafkaLink:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(*key)
-        if self._session is not None and key not in self._callbacks:
-            self._callbacks[key] = self._session.callback(lane)
+        session = self._session
+        if session is not None and key not in self._senders:
+            self._senders[key] = session.client.partition(*key, session.done(lane))
         return lane
 
     def _dispose(self, seconds: float = 5.0) -> None:
@@ -266,7 +262,7 @@ class KafkaLink:
         session.client.discard(seconds)
         self._absorb(session)
         self._strike(session)
-        self._callbacks = {}
+        self._senders = {}
         self._backlog.clear()
 
     def _absorb(self, session: _Session) -> None:
@@ -274,10 +270,11 @@ class KafkaLink:
         latencies = collected.latencies
         before = len(latencies)
         while acks:
-            lane, at = acks.popleft()
-            record = lane.records.popleft()
-            self.outstanding_bytes -= len(record.value) + _RECORD_BYTES
-            latencies.append(at - record.put_at)
+            lane, count, at = acks.popleft()
+            for _ in range(count):
+                record = lane.records.popleft()
+                self.outstanding_bytes -= len(record.value) + _RECORD_BYTES
+                latencies.append(at - record.put_at)
         self.outstanding -= len(latencies) - before
         collected.records = len(latencies)
 
@@ -302,12 +299,11 @@ class KafkaLink:
     def _fail(self, session: _Session, error: Exception) -> None:
         if session.failure is None:
             session.failure = error
-            self._wake()
 
     def _strike(self, session: _Session) -> None:
         """When Kafka blamed a record, the head of that lane gets a strike, and is given up after the third."""
         lane, error = session.failed_lane, session.failure
-        if lane is None or not lane.records or not isinstance(error, _REFUSED):
+        if lane is None or not lane.records or not isinstance(error, REFUSED):
             return
         head = lane.records[0]
         head.strikes += 1

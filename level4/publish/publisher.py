@@ -1,8 +1,10 @@
 """The trio side of publishing: `put` on the event loop, one task that hands events to the Kafka thread.
 
 A hand-off goes at once when the task is idle; events gather while one is under way (never two at a time) and for
-`gather_seconds` after it began. Sequence numbers, the mid price, `published_us` and the record's bytes are made in the
-hand-off (`handoff.py`), in order, in the thread: the event loop pays for a queue entry and nothing more.
+`gather_seconds` after it began, for as long as which it waits for Kafka's answer. Sequence numbers, the mid price,
+`published_us` and the record's bytes are made in the hand-off (`handoff.py`), in order, in the thread, and so is all
+network work: the event loop pays for a queue entry and nothing more. While something is unanswered, and once a second
+otherwise, the thread is given time to work on the connections (`_serve`).
 
 Kafka is *away* when no producer can be made, or when nothing has been acknowledged for `away_seconds` although
 something is outstanding. Then the node goes on, not ready, and keeps trying; `outbox.py` tells what is kept, merged and
@@ -25,7 +27,7 @@ import trio
 
 from level4.model import STATUS, TOPIC_OF, Event, Level4Error, Position, Status, UnavailableError
 from level4.model.events import RUNS_PER_TERM
-from level4.publish.clients import Client, grow
+from level4.publish.clients import EventClient, grow
 from level4.publish.encode import Record
 from level4.publish.handoff import HandOff, PublisherSettings
 from level4.publish.kafka import KafkaLink
@@ -36,7 +38,9 @@ from level4.publish.topics import has_partition
 _log = structlog.get_logger("level4.publish")
 
 _TICK: Final = 0.02
-"""How often acknowledgements are looked for while nothing else happens."""
+"""How often acknowledgements are looked for while none come; and what is waited for, that has no event."""
+_QUICK_SECONDS: Final = 0.25
+"""After an acknowledgement: Kafka answers, so events that come meanwhile need not wait for it."""
 _IDLE: Final = 1.0
 _REPORT_SECONDS: Final = 1.0
 """Least time between two reports of dropped trades."""
@@ -69,10 +73,9 @@ class KafkaPublisher:
         self._settings = settings
         self._node = node
         self._outbox = Outbox(settings.max_events, settings.max_bytes, settings.reserve)
-        self._link = KafkaLink(lambda: Client(settings.kafka), self._wake_from_thread)
+        self._link = KafkaLink(lambda: EventClient(settings.kafka))
         self._hand_off = HandOff(self._link, settings.encoding)
         self._stats = PublisherStats()
-        self._token: trio.lowlevel.TrioToken | None = None
         self._wake = trio.Event()
         self._waiting = False
         self._growing = trio.Lock()
@@ -175,7 +178,6 @@ class KafkaPublisher:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect and hand over, for ever. Kafka's absence is no error. To stop: `drain`, then cancel."""
-        self._token = trio.lowlevel.current_trio_token()
         task_status.started()
         try:
             while True:
@@ -187,7 +189,6 @@ class KafkaPublisher:
                     await self._back_off()
         finally:
             self._connected = False
-            self._token = None
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.close_seconds + 0.5):
                 await trio.to_thread.run_sync(self._link.close, self._settings.close_seconds, abandon_on_cancel=True)
 
@@ -243,10 +244,15 @@ class KafkaPublisher:
             if self._link.outstanding and now - self._progress_at > settings.away_seconds:
                 self._away(f"no acknowledgement for {settings.away_seconds:g} s", "waiting for it")
             room = min(settings.batch, settings.window - self._link.outstanding)
-            if not self._outbox:
-                await self._pause(_TICK if self._link.outstanding else _IDLE, until_put=True)
-            elif room <= 0 or not self.may_publish():
-                await self._pause(_TICK, until_put=False)
+            if not self._outbox and not self._link.outstanding:
+                await self._pause(_IDLE, until_put=True)
+                if not self._outbox:
+                    await self._serve(0.0)  # connections and metadata want to be looked after
+            elif not self._outbox or room <= 0 or not self.may_publish():
+                if self._link.outstanding:
+                    await self._serve(settings.gather_seconds if now - self._progress_at < _QUICK_SECONDS else _TICK)
+                else:
+                    await self._pause(_TICK, until_put=False)
             elif (rest := began + settings.gather_seconds - now) > 0:
                 await self._pause(rest, until_put=False)
             else:
@@ -262,9 +268,12 @@ class KafkaPublisher:
         self._handed_over += len(batch)
         self._stats.sent += len(batch)
         published_us = time.time_ns() // 1000
-        self._handing = True
-        await trio.to_thread.run_sync(self._hand_off, batch, published_us, abandon_on_cancel=True)
+        self._handing, gather = True, self._settings.gather_seconds
+        await trio.to_thread.run_sync(self._hand_off, batch, published_us, gather, abandon_on_cancel=True)
         self._handing = False
+
+    async def _serve(self, seconds: float) -> None:
+        await trio.to_thread.run_sync(self._link.serve, seconds, abandon_on_cancel=True)
 
     def _unfenced(self, batch: list[Queued]) -> list[Queued]:
         fences = self._fences
@@ -277,23 +286,12 @@ class KafkaPublisher:
         return kept
 
     async def _pause(self, seconds: float, *, until_put: bool) -> None:
-        """Sleep; a failure of the producer, or (when wanted) the next `put`, ends it."""
+        """Sleep; when wanted, the next `put` ends it."""
         self._wake = trio.Event()
         self._waiting = until_put
         with trio.move_on_after(seconds):
             await self._wake.wait()
         self._waiting = False
-
-    def _wake_from_thread(self) -> None:
-        token = self._token
-        if token is not None:
-            try:
-                token.run_sync_soon(self._wake_now, idempotent=True)
-            except trio.RunFinishedError:
-                return
-
-    def _wake_now(self) -> None:
-        self._wake.set()
 
     def _account(self) -> None:
         """Bring acknowledgements, refusals and losses to book."""

@@ -134,7 +134,6 @@ def settings(endpoint: str, **changes: Any) -> PublisherSettings:
         layout=changes.pop("layout", Layout(partitions=32)),
         connect_timeout_ms=changes.pop("connect_timeout_ms", 3_000),
         request_timeout_ms=changes.pop("request_timeout_ms", 3_000),
-        delivery_timeout_ms=changes.pop("delivery_timeout_ms", 86_400_000),
     )
     return PublisherSettings(kafka, backoff_seconds=0.1, backoff_max_seconds=0.5, **changes)
 

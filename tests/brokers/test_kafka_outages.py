@@ -19,7 +19,7 @@ from kafka import KafkaProducer  # type: ignore[import-untyped]
 from kafka_brokers import APACHE, TANSU, TANSU_SLOW, ApacheKafka
 from kafka_load import Load, consume, publishing, settings, status, trade, until
 
-from level4.client import Integrity, Reader
+from level4.client import Reader
 from level4.model import SPREAD, STATUS, TIMESALES
 from level4.publish.embedded import BrokerProcess
 
@@ -153,10 +153,10 @@ def wedged(broker: BrokerProcess) -> bool:
 
 
 @the_other_when_slow
-async def test_a_hang_beyond_the_delivery_timeout_finishes_a_bare_producer_and_not_ours(
+async def test_a_hang_that_finishes_a_bare_producer_costs_ours_nothing(
     broker: BrokerProcess, report: Report
 ) -> None:
-    configured = settings(broker.endpoint, request_timeout_ms=400, delivery_timeout_ms=1_000, away_seconds=0.3)
+    configured = settings(broker.endpoint, request_timeout_ms=400, away_seconds=0.3)
     async with publishing(configured) as publisher:
         publisher.put(trade(1, 1))
         assert await publisher.drain(20) == 0
@@ -164,20 +164,18 @@ async def test_a_hang_beyond_the_delivery_timeout_finishes_a_bare_producer_and_n
         broker.freeze()
         for n in range(2, 102):
             publisher.put(trade(1, n))
-        await until(lambda: publisher.stats.errors >= 1)
+        await until(lambda: publisher.stats.away_seconds > 2)  # some requests have had no answer by then
         broker.thaw()
         publisher.put(trade(1, 102))
         assert await publisher.drain(30) == 0
-        assert publisher.stats.reconnects >= 1
         stats = publisher.stats
-        assert (stats.refused, stats.trades_dropped) == (0, 0)
-    report(f"a bare KafkaProducer {'is' if stuck else 'is not'} wedged; ours was replaced {stats.reconnects} times")
+        assert (stats.refused, stats.trades_dropped, stats.reconnects) == (0, 0, 0)
+    report(f"a bare KafkaProducer {'is' if stuck else 'is not'} wedged")
     trades = await trio.to_thread.run_sync(account_of_trades, broker.endpoint)
     assert trades == list(range(1, 103))
 
 
 def account_of_trades(endpoint: str) -> list[int]:
-    """The sequence numbers of market 1's trades, repetitions left out."""
-    integrity = Integrity()
+    """The sequence numbers of market 1's trades, as they stand there."""
     with Reader([endpoint], [TIMESALES], [1], "beginning", until_silent=1.0, patience=30) as reader:
-        return [record.event.seq for record in reader if integrity.check_event(record.event).fresh]
+        return [record.event.seq for record in reader]

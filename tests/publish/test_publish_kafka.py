@@ -81,7 +81,6 @@ def configure(endpoint: str, **changes: Any) -> PublisherSettings:
         layout=Layout(partitions=changes.pop("partitions", 8)),
         connect_timeout_ms=changes.pop("connect_timeout_ms", 1_000),
         request_timeout_ms=changes.pop("request_timeout_ms", 10_000),
-        delivery_timeout_ms=changes.pop("delivery_timeout_ms", 86_400_000),
     )
     return PublisherSettings(kafka, backoff_seconds=0.1, backoff_max_seconds=0.3, **changes)
 
@@ -213,30 +212,6 @@ async def test_a_frozen_broker_costs_nothing(broker: EmbeddedBroker, read_back: 
         by_partition = values(await trio.to_thread.run_sync(read_back, broker.endpoint, topic, 3 * n))
         for market_id in (1, 2, 3):
             assert [event["seq"] for event in by_partition[market_id]] == list(range(1, n + 1))
-
-
-async def test_a_hang_beyond_the_delivery_timeout_wedges_the_client_and_is_survived(
-    broker: EmbeddedBroker, read_back: ReadBack
-) -> None:
-    settings = configure(broker.endpoint, request_timeout_ms=400, delivery_timeout_ms=1_000, away_seconds=0.3)
-    async with running(settings) as publisher:
-        publisher.put(make_trade(1, 1))
-        assert await publisher.drain(10) == 0
-        broker.freeze()
-        for n in range(2, 102):
-            publisher.put(make_trade(1, n))
-            publisher.put(make_spread(2, n))
-        await until(lambda: publisher.stats.errors >= 1)
-        broker.thaw()
-        publisher.put(make_trade(1, 102))
-        assert await publisher.drain(20) == 0
-        assert publisher.stats.reconnects >= 1
-        assert publisher.stats.refused == 0
-    trades = values(await trio.to_thread.run_sync(read_back, broker.endpoint, TIMESALES, 102))
-    seqs = [event["seq"] for event in trades[1]]
-    assert distinct(seqs) == list(range(1, 103)), "nothing lost, and nothing overtook"
-    spreads = values(await trio.to_thread.run_sync(read_back, broker.endpoint, SPREAD, 100))
-    assert distinct([event["seq"] for event in spreads[2]]) == list(range(1, 101))
 
 
 async def test_a_client_that_makes_no_progress_is_replaced(broker: EmbeddedBroker, read_back: ReadBack) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from kafka.errors import (  # type: ignore[import-untyped]
 from level4.model import STATUS, TIMESALES, Trade, UnavailableError
 from level4.publish.encode import Record, encoder
 from level4.publish.kafka import KafkaLink
+from level4.publish.producer import Done
 
 
 def record(market_id: int, seq: int) -> Record:
@@ -39,22 +39,6 @@ def record(market_id: int, seq: int) -> Record:
         node="n",
     )
     return encoder("json")(trade, 0.0)
-
-
-class FakeFuture:
-    def __init__(self) -> None:
-        self.callback: Callable[[object], None] | None = None
-        self.result: object = None
-
-    def add_both(self, callback: Callable[[object], None]) -> None:
-        self.callback = callback
-        if self.result is not None:
-            callback(self.result)
-
-    def finish(self, result: object) -> None:
-        self.result = result
-        if self.callback is not None:
-            self.callback(result)
 
 
 class FakeBroker:
@@ -82,24 +66,29 @@ class FakeClient:
         self.cluster_id = "fake"
         self.partitions = {TIMESALES: broker.partitions, STATUS: broker.partitions}
         self.metadata = broker.partitions
-        self.pending: dict[int, deque[tuple[bytes, FakeFuture]]] = {}
+        self.pending: dict[int, deque[bytes]] = {}
+        self.dones: dict[int, Done] = {}
         self.raises: Exception | None = None
         self.aborted = False
         self.broken: set[int] = set()
-        self.send: Callable[..., Any] = self._send
 
-    def _send(self, topic: str, *, value: bytes, partition: int, **_: Any) -> FakeFuture:
-        if self.raises is not None:
-            error, self.raises = self.raises, None
-            raise error
-        if partition >= self.metadata:
-            raise ValueError(f"Unrecognized partition {partition} for topic {topic}")
-        future = FakeFuture()
-        if self.aborted:
-            future.finish(KafkaTimeoutError("aborted"))
-        else:
-            self.pending.setdefault(partition, deque()).append((value, future))
-        return future
+    def partition(self, topic: str, partition: int, done: Done) -> Callable[[Record], None]:
+        self.dones[partition] = done
+
+        def send(one: Record) -> None:
+            if self.raises is not None:
+                error, self.raises = self.raises, None
+                raise error
+            if partition >= self.metadata:
+                raise ValueError(f"metadata lack partition {partition} of {topic}")
+            if self.aborted:
+                done(1, KafkaTimeoutError("aborted"))
+            else:
+                self.pending.setdefault(partition, deque()).append(one.value)
+
+        return send
+
+    def serve(self, seconds: float) -> None: ...
 
     def known(self, topic: str) -> int:
         return self.metadata
@@ -113,38 +102,33 @@ class FakeClient:
 
     def acknowledge(self, partition: int, count: int) -> None:
         queue = self.pending.get(partition, deque())
-        for _ in range(min(count, len(queue))):
-            if self.aborted or partition in self.broken:
-                return
-            value, future = queue.popleft()
-            self.broker.log.setdefault(partition, []).append(value)
-            future.finish(object())
+        count = min(count, len(queue))
+        if count and not self.aborted and partition not in self.broken:
+            self.broker.log.setdefault(partition, []).extend(queue.popleft() for _ in range(count))
+            self.dones[partition](count, None)
 
     def fail(self, partition: int, count: int, error: Exception, written: bool) -> None:
         """A batch of `count` records fails, perhaps written all the same. Nothing of the partition follows it."""
         written = written and partition not in self.broken
         self.broken.add(partition)
         queue = self.pending.get(partition, deque())
-        for value, future in [queue.popleft() for _ in range(min(count, len(queue)))]:
-            if written:
-                self.broker.log.setdefault(partition, []).append(value)
-            future.finish(error)
+        values = [queue.popleft() for _ in range(min(count, len(queue)))]
+        if written and values:
+            self.broker.log.setdefault(partition, []).extend(values)
+        if values:
+            self.dones[partition](len(values), error)
 
     def abort(self) -> None:
         self.aborted = True
 
     def discard(self, seconds: float) -> None:
         self.abort()
-        for queue in self.pending.values():
-            while queue:
-                queue.popleft()[1].finish(KafkaTimeoutError("forced close"))
 
 
-def link_to(broker: FakeBroker) -> tuple[KafkaLink, list[None]]:
-    woken: list[None] = []
-    link = KafkaLink(broker.connect, lambda: woken.append(None))
+def link_to(broker: FakeBroker) -> KafkaLink:
+    link = KafkaLink(broker.connect)
     link.open()
-    return link, woken
+    return link
 
 
 def seen(values: list[bytes]) -> list[bytes]:
@@ -154,7 +138,7 @@ def seen(values: list[bytes]) -> list[bytes]:
 
 def test_acknowledged_records_leave_their_lane_and_are_counted() -> None:
     broker = FakeBroker()
-    link, _ = link_to(broker)
+    link = link_to(broker)
     link.send([record(1, 1), record(2, 1), record(1, 2)])
     assert link.outstanding == 3
     broker.clients[0].acknowledge(1, 2)
@@ -168,7 +152,7 @@ def test_acknowledged_records_leave_their_lane_and_are_counted() -> None:
 
 def test_a_failure_stops_the_producer_at_once_and_everything_goes_again_in_order() -> None:
     broker = FakeBroker()
-    link, woken = link_to(broker)
+    link = link_to(broker)
     records = [record(1, n) for n in range(1, 7)]
     link.send(records)
     client = broker.clients[0]
@@ -176,7 +160,7 @@ def test_a_failure_stops_the_producer_at_once_and_everything_goes_again_in_order
     client.fail(1, 1, OutOfOrderSequenceNumberError("lost"), written=False)
     client.acknowledge(1, 3)
     assert client.aborted
-    assert woken == [None]
+    assert link.failure
     assert "OutOfOrderSequenceNumberError" in (link.failure or "")
     link.open()
     assert link.failure is None
@@ -188,7 +172,7 @@ def test_a_failure_stops_the_producer_at_once_and_everything_goes_again_in_order
 
 def test_a_connection_that_cannot_be_made_loses_nothing() -> None:
     broker = FakeBroker()
-    link, _ = link_to(broker)
+    link = link_to(broker)
     link.send([record(1, 1)])
     broker.clients[0].fail(1, 1, KafkaTimeoutError("expired"), written=True)
     broker.away = True
@@ -206,7 +190,7 @@ def test_a_connection_that_cannot_be_made_loses_nothing() -> None:
 
 def test_stale_metadata_are_refreshed_and_the_record_is_sent() -> None:
     broker = FakeBroker(partitions=4)
-    link, _ = link_to(broker)
+    link = link_to(broker)
     broker.clients[0].metadata = 1
     link.send([record(3, 1)])
     broker.clients[0].acknowledge(3, 1)
@@ -216,7 +200,7 @@ def test_stale_metadata_are_refreshed_and_the_record_is_sent() -> None:
 
 def test_a_topic_that_has_grown_takes_new_markets() -> None:
     broker = FakeBroker(partitions=4)
-    link, _ = link_to(broker)
+    link = link_to(broker)
     link.send([record(5, 1)])
     (refusal,) = link.take_refusals()
     assert "only 4 partitions, none for market 5" in refusal.reason
@@ -230,7 +214,7 @@ def test_a_topic_that_has_grown_takes_new_markets() -> None:
 
 def test_a_topic_made_again_with_fewer_partitions_gives_up_what_has_no_place() -> None:
     broker = FakeBroker(partitions=8)
-    link, _ = link_to(broker)
+    link = link_to(broker)
     link.send([record(6, 1), record(1, 1)])
     broker.partitions = 4
     broker.clients[0].fail(1, 1, OutOfOrderSequenceNumberError("gone"), written=False)
@@ -243,7 +227,7 @@ def test_a_topic_made_again_with_fewer_partitions_gives_up_what_has_no_place() -
 
 def test_a_record_too_large_for_the_client_is_given_up_alone() -> None:
     broker = FakeBroker()
-    link, _ = link_to(broker)
+    link = link_to(broker)
     broker.clients[0].raises = MessageSizeTooLargeError("too large")
     link.send([record(1, 1), record(1, 2)])
     broker.clients[0].acknowledge(1, 5)
@@ -254,7 +238,7 @@ def test_a_record_too_large_for_the_client_is_given_up_alone() -> None:
 
 def test_a_record_that_kafka_refuses_three_times_is_given_up() -> None:
     broker = FakeBroker()
-    link, _ = link_to(broker)
+    link = link_to(broker)
     link.send([record(1, 1), record(1, 2)])
     for attempt in range(3):
         assert link.take_refusals() == []
@@ -268,10 +252,10 @@ def test_a_record_that_kafka_refuses_three_times_is_given_up() -> None:
 
 def test_an_error_of_send_leaves_the_record_for_the_next_producer() -> None:
     broker = FakeBroker()
-    link, woken = link_to(broker)
+    link = link_to(broker)
     broker.clients[0].raises = KafkaTimeoutError("no metadata")
     link.send([record(1, 1), record(1, 2)])
-    assert woken == [None]
+    assert link.failure
     link.open()
     broker.clients[1].acknowledge(1, 2)
     assert link.collect().records == 2
@@ -279,7 +263,7 @@ def test_an_error_of_send_leaves_the_record_for_the_next_producer() -> None:
 
 def test_a_client_made_after_closing_is_thrown_away() -> None:
     broker = FakeBroker()
-    link, _ = link_to(broker)
+    link = link_to(broker)
     link.send([record(1, 1)])
     link.close()
     assert link.outstanding == 1
@@ -292,7 +276,7 @@ def test_a_client_made_after_closing_is_thrown_away() -> None:
 def test_any_mixture_of_acknowledgements_failures_and_outages(seed: int, steps: int) -> None:
     rng = random.Random(seed)
     broker = FakeBroker()
-    link, _ = link_to(broker)
+    link = link_to(broker)
     sent: dict[int, list[bytes]] = {}
     acknowledged = total = 0
 
@@ -339,12 +323,11 @@ def test_any_mixture_of_acknowledgements_failures_and_outages(seed: int, steps: 
 
 def test_a_late_acknowledgement_behind_a_failure_is_not_taken_for_the_failed_record() -> None:
     broker = FakeBroker()
-    link, _ = link_to(broker)
+    link = link_to(broker)
     link.send([record(1, 1), record(1, 2)])
     client = broker.clients[0]
-    _, (_, second) = client.pending[1]
     client.fail(1, 1, KafkaTimeoutError("expired"), written=False)
-    second.finish(object())
+    client.dones[1](1, None)
     assert link.collect().records == 0
     link.open()
     broker.clients[1].acknowledge(1, 2)

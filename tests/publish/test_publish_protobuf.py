@@ -18,7 +18,7 @@ from msgspec import UNSET
 from level4.client import RecordError, decode
 from level4.model import SPREAD, STATUS, TIMESALES, Event, FeedState, Position, Spread, Status, Trade
 from level4.proto import events_pb2
-from level4.publish.encode import Encoding, encoder, to_protobuf
+from level4.publish.encode import HEADERS, Encoding, encoder, to_protobuf
 
 BIG = 2**62
 texts = st.text(max_size=12)
@@ -68,7 +68,7 @@ def test_both_encodings_give_the_same_event(event: Event) -> None:
     encodings: tuple[Encoding, ...] = ("json", "protobuf")
     for encoding in encodings:
         record = encoder(encoding)(event, 0.0)
-        assert decode(record.topic, record.value, record.headers) == event
+        assert decode(record.topic, record.value, HEADERS[encoding][record.topic]) == event
 
 
 def test_the_bytes_of_the_first_version_are_read_for_ever() -> None:

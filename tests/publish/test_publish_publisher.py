@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from kafka.errors import TopicAuthorizationFailedError  # type: ignore[import-un
 
 from level4.model import STATUS, TIMESALES, TOPICS, Status, Trade, UnavailableError
 from level4.publish import KafkaPublisher, KafkaSettings, PublisherSettings, publisher
+from level4.publish.encode import Record
+from level4.publish.producer import Done
 
 
 def trade(n: int) -> Trade:
@@ -35,24 +38,6 @@ def trade(n: int) -> Trade:
     )
 
 
-class Done:
-    """A future that is done already."""
-
-    def __init__(self, result: object) -> None:
-        self.result = result
-
-    def add_both(self, callback: Callable[[object], None]) -> None:
-        callback(self.result)
-
-
-class Pending:
-    def __init__(self, kept: list[Callable[[object], None]]) -> None:
-        self.kept = kept
-
-    def add_both(self, callback: Callable[[object], None]) -> None:
-        self.kept.append(callback)
-
-
 class Kafka:
     """Stands for the broker and all clients; `mode` says what the next record meets."""
 
@@ -60,7 +45,7 @@ class Kafka:
         self.mode = "acknowledge"
         self.connects = 0
         self.values: list[tuple[str, bytes]] = []
-        self.held: list[Callable[[object], None]] = []
+        self.held: list[Done] = []
         self.threads: set[int] = set()
         self.cluster_id = "fake"
         self.partitions = dict.fromkeys(TOPICS, 8)
@@ -72,18 +57,28 @@ class Kafka:
             raise UnavailableError("nobody there")
         return self
 
-    def send(self, topic: str, *, value: bytes, **_: Any) -> Done | Pending:
+    def partition(self, topic: str, partition: int, done: Done) -> Callable[[Record], None]:
+        def send(record: Record) -> None:
+            self.threads.add(threading.get_ident())
+            if self.mode == "refuse":
+                done(1, TopicAuthorizationFailedError(topic))
+                return
+            self.values.append((topic, record.value))
+            self.held.append(done)
+
+        return send
+
+    def serve(self, seconds: float) -> None:
         self.threads.add(threading.get_ident())
-        if self.mode == "refuse":
-            return Done(TopicAuthorizationFailedError(topic))
-        self.values.append((topic, value))
-        return Pending(self.held) if self.mode == "hold" else Done(object())
+        if self.mode == "hold":
+            time.sleep(seconds)
+            return
+        held, self.held = self.held, []
+        for done in held:
+            done(1, None)
 
     def release(self) -> None:
         self.mode = "acknowledge"
-        held, self.held = self.held, []
-        for callback in held:
-            callback(object())
 
     def known(self, topic: str) -> int:
         return 8
@@ -104,7 +99,7 @@ class Kafka:
 @pytest.fixture
 def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
     fake = Kafka()
-    monkeypatch.setattr(publisher, "Client", fake.connect)
+    monkeypatch.setattr(publisher, "EventClient", fake.connect)
     return fake
 
 
