@@ -10,12 +10,20 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
+from level4.client import AsyncReader, Integrity
+from level4.model import Spread
+from level4.publish import EmbeddedBroker
+
 ROOT = Path(__file__).parents[2]
+
+MARKET = {"id": 17, "exchange_name": "KRAKEN", "type": "SPOT", "base_symbol": "BTC", "quote_symbol": "USD"}
 
 pytestmark = pytest.mark.slow
 
@@ -41,35 +49,68 @@ def test_the_wheel_and_the_source_hold_what_they_must(built: Path) -> None:
         assert any(name.endswith("/pyproject.toml") for name in archive.getnames())
 
 
-async def test_one_file_serves_a_node_that_grpcurl_drives(built: Path, tmp_path: Path) -> None:
+@pytest.mark.broker
+async def test_one_file_plays_an_exchange_and_publishes_its_market_with_grpcurl_driving(
+    built: Path, tmp_path: Path, report: Callable[[str], None]
+) -> None:
     """Run in an empty folder by the Python that the environment was made from, which has none of our packages."""
-    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
     shutil.copy(built / "level4.pyz", tmp_path)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "RPC_PORT": "0", "HOSTNAME": "one-file"}
-    environment |= {"LEVEL4_GOSSIP_PORT": "0", "LEVEL4_MULTICAST": "false"}
-    environment["LEVEL4_MULTICAST"] = "false"
-    command = [str(python), "-I", "level4.pyz", "node", "--announce", "--kafka", "127.0.0.1:9"]
+    report(f"level4.pyz: {(tmp_path / 'level4.pyz').stat().st_size / 1e6:.1f} MB")
+    with EmbeddedBroker() as broker:
+        async with bare(tmp_path, "simulate", "--port", "0") as exchange:
+            simulator = (await first_line(exchange)).rpartition("=")[2]
+            node_env = {"HOSTNAME": "one-file", "KAFKA_ENDPOINTS": broker.endpoint, "LEVEL4_SIMULATOR": simulator}
+            async with bare(tmp_path, "node", "--announce", **node_env) as node:
+                port = int((await first_line(node)).rpartition(":")[2])
+                with trio.fail_after(30):
+                    while "READY" not in await grpcurl(port, "ListNodes"):  # noqa: ASYNC110 - another process
+                        await trio.sleep(0.1)
+                reply = json.loads(await grpcurl(port, "StartMarket", {"market": MARKET, "wait_live": True}))
+                assert (reply["node"]["name"], reply["market"]["state"]) == ("one-file", "LIVE")
+                integrity, changes = Integrity(), 0
+                with trio.fail_after(30):
+                    async with AsyncReader([broker.endpoint], markets=[17], start="beginning") as reader:
+                        async for record in reader:
+                            assert integrity.check_event(record.event).whole
+                            event = record.event
+                            changes += isinstance(event, Spread) and event.changed in ("bid", "ask", "both")
+                            if changes == 20:
+                                break
+                assert json.loads(await grpcurl(port, "IsMarketOnline", {"market": {"id": 17}}))["is_online"]
+                node.terminate()
+                assert await node.wait() == 0
+
+
+@asynccontextmanager
+async def bare(folder: Path, *arguments: str, **env: str) -> AsyncIterator[trio.Process]:
+    """`level4.pyz ARGUMENTS…` there, by a Python without packages and with nothing in its environment but this."""
+    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    env |= {"PATH": os.environ["PATH"], "HOME": str(folder), "RPC_PORT": "0"}
+    env |= {"LEVEL4_GOSSIP_PORT": "0", "LEVEL4_MULTICAST": "false"}
     process = await trio.lowlevel.open_process(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [str(python), "-I", "level4.pyz", *arguments],
+        cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     try:
-        assert process.stdout is not None
-        with trio.fail_after(60):
-            line = (await process.stdout.receive_some(1000)).decode()
-            port = int(line.rpartition(":")[2])
-            nodes = json.loads(await grpcurl(port, "level4.rpc.Control/ListNodes"))["nodes"]
-            assert nodes[0]["name"] == "one-file"
-            process.terminate()
-            assert await process.wait() == 0
+        yield process
     finally:
         process.kill()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                await stream.aclose()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            if process.stdout is not None:
+                await process.stdout.aclose()
 
 
-async def grpcurl(port: int, method: str) -> bytes:
+async def first_line(process: trio.Process) -> str:
+    assert process.stdout is not None
+    with trio.fail_after(60):  # it unpacks itself
+        return (await process.stdout.receive_some(1000)).decode().strip()
+
+
+async def grpcurl(port: int, call: str, message: object = None) -> str:
     program = shutil.which("grpcurl", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
     assert program is not None, "it comes with the test extra"
-    done = await trio.run_process([program, "-plaintext", f"127.0.0.1:{port}", method], capture_stdout=True)
-    return done.stdout
+    said = [] if message is None else ["-d", json.dumps(message)]
+    command = [program, "-plaintext", *said, f"127.0.0.1:{port}", f"level4.rpc.Control/{call}"]
+    done = await trio.run_process(command, capture_stdout=True)
+    return done.stdout.decode()
