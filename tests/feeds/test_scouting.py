@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from level4.exchanges import PROTOCOLS
+from level4.feeds.outage import HALT_SECONDS
 from level4.feeds.pacing import Allowance
 from level4.feeds.scouting import HASTE_SECONDS, SCOUT_SECONDS, Scouting, patience
+
+TEXT = (Path(__file__).parents[2] / "docs" / "feeds.md").read_text(encoding="utf-8")
 
 
 async def test_what_is_given_back_may_be_spent_again(autojump_clock: MockClock) -> None:
@@ -55,3 +60,13 @@ async def test_whoever_is_let_in_wakes_the_others(autojump_clock: MockClock) -> 
         await trio.sleep(1.0)
         scouting.returned()
     assert 1.0 <= trio.current_time() <= 2.0
+
+
+def test_the_document_says_how_often_an_address_is_asked() -> None:
+    for protocol, name in (("kraken.v2", "Kraken"), ("bitmex.v1", "BitMEX")):
+        limits = PROTOCOLS[protocol].limits
+        assert f"{1.5 * Allowance(limits.connects, limits.connects_seconds).spacing:.0f} s for {name}" in TEXT
+    assert f"every {SCOUT_SECONDS / 2:.0f} to {SCOUT_SECONDS:.0f} s" in TEXT
+    assert f"given up after {HASTE_SECONDS:.0f} s, each eighth after 10 s" in TEXT
+    assert HALT_SECONDS == 300.0
+    assert "nothing but failures came for five minutes" in TEXT
