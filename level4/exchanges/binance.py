@@ -5,8 +5,8 @@ rest-api, 2026-07; also Binance.US).
   names.
 * The combined endpoint `/stream` wraps payloads and names the stream. Acks carry only the request's id. **An unknown
   symbol is acknowledged and then silent.**
-* Book: diffs every 100 ms with `U` and `u`, seeded by REST. Snapshot of 1000 levels (weight 50); levels beyond are
-  unknown until they change.
+* Book: diffs every 100 ms with `U` and `u`, seeded by REST. Snapshots of at most 5000 levels (weight 5 for 100, 50 for
+  1000, 250 for 5000); levels beyond are unknown until they change.
 * Trades: `@trade`, one event per match, ids contiguous; `m` true: the buyer was the maker, so the taker sold.
   `aggTrade` is decoded as well. An `X` other than `MARKET` (insurance fund and the like) is not published.
 * Nothing comes for an idle market, and the server's pings are no messages: ping frames of our own, which are allowed
@@ -136,7 +136,7 @@ class BinanceSpot(Scheme):
     streams: ClassVar[dict[Channel, str]] = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@trade"}
     """What follows the symbol in a stream's name."""
     depth_path: ClassVar[str] = "/api/v3/depth"
-    depth_limit: ClassVar[int] = 1000
+    snapshot_levels: ClassVar[tuple[tuple[int, int], ...]] = ((100, 5), (1000, 50), (5000, 250))
 
     def __init__(self) -> None:
         self._id = 0
@@ -205,8 +205,8 @@ class BinanceSpot(Scheme):
             case _:
                 markets.unknown("a message without stream and event")
 
-    def snapshot_path(self, symbol: str) -> str:
-        return f"{self.depth_path}?symbol={quote(symbol)}&limit={self.depth_limit}"
+    def snapshot_path(self, symbol: str, levels: int | None = None) -> str:
+        return f"{self.depth_path}?symbol={quote(symbol)}&limit={levels or 1000}"
 
     def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:
         snapshot = _decode_snapshot(body)

@@ -9,8 +9,8 @@
 * USD-M, COIN-M trades: `aggTrade`, fills of 100 ms with one price and taker side, ids contiguous. The raw `trade` is
   undocumented, some call it silent (2026); decoded, not asked for. Retail fills count in `q` though their orders are
   in no book, so trades may print inside the spread. An `X` other than `MARKET` (insurance, ADL, block) is dropped.
-* Options are often idle: the snapshot is the book until a first update proves or refutes it. Full snapshots are taken
-  (limit 1000) because a cut one hides levels until they change.
+* Options are often idle: the snapshot is the book until a first update proves or refutes it. Snapshots have at
+  most 1000 levels a side (weight 5 for 100, 20 for 1000), options the same.
 * COIN-M counts contracts of `contractSize` USD. Perpetuals carry a dummy delivery date (2100-12-25); a perpetual that
   is being delisted may carry a real one.
 * 10 incoming messages a second; 200 streams a connection (some pages say 1024); a cut after 24 hours. USD-M and COIN-M
@@ -106,6 +106,7 @@ class BinanceUsdm(BinanceSpot):
     sync = seeded_by_rest(joins=binance_futures_joins, follows=binance_futures)
     streams = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@aggTrade"}
     depth_path = "/fapi/v1/depth"
+    snapshot_levels = ((100, 5), (1000, 20))
     inverse: ClassVar[bool] = False
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:

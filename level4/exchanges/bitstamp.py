@@ -154,7 +154,7 @@ class BitstampDiff(Scheme):
             case _:
                 markets.unknown("a message without event and channel")
 
-    def snapshot_path(self, symbol: str) -> str:
+    def snapshot_path(self, symbol: str, levels: int | None = None) -> str:
         return f"/api/v2/order_book/{quote(symbol)}/?group=1"
 
     def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:

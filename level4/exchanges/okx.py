@@ -208,7 +208,7 @@ class OkxRest(Okx):
     sync = seeded_by_rest(joins=okx_joins, follows=okx)
     in_band = False
 
-    def snapshot_path(self, symbol: str) -> str:
+    def snapshot_path(self, symbol: str, levels: int | None = None) -> str:
         return f"/api/v5/market/books?instId={quote(symbol)}&sz=400"
 
     def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:

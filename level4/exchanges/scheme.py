@@ -46,7 +46,7 @@ class Limits:
     rest_budget: str | None = None
     """Name of that budget, where several hosts share one; None: the host of `Scheme.rest` has its own."""
     snapshot_weight: int = 1
-    """Weight of one REST snapshot in that budget."""
+    """Weight of one (usual) REST snapshot in that budget."""
     probe_weight: int | None = None
     """Weight of one probe; None: that of a snapshot."""
 
@@ -70,6 +70,9 @@ class Scheme:
     """Whether every message is the whole book, or its whole top, so that the next one heals what was lost."""
     crossed_seconds: ClassVar[float | None] = 5.0
     """How long this exchange's updates can explain a book that is crossed or locked; None: for ever."""
+    snapshot_levels: ClassVar[tuple[tuple[int, int], ...]] = ()
+    """REST snapshots that are cut: two or more (levels a side, weight), fewest first. The second is what is usually
+    taken, the first when the allowance is short, the others where it proves too small. Empty: one is the whole book."""
     ping_seconds: ClassVar[float | None] = None
     """How often the client must send `ping()`; None: the exchange needs none."""
 
@@ -100,8 +103,9 @@ class Scheme:
         """The exchange's time in microseconds since 1970 UTC."""
         raise NotImplementedError
 
-    def snapshot_path(self, symbol: str) -> str:
-        """Path and query of the REST snapshot, relative to `rest` (REST-seeded protocols only)."""
+    def snapshot_path(self, symbol: str, levels: int | None = None) -> str:
+        """Path and query of the REST snapshot, relative to `rest` (REST-seeded protocols only). `levels`: one of those
+        of `snapshot_levels`; None: the usual."""
         raise NotImplementedError
 
     def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:

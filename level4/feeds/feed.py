@@ -20,6 +20,7 @@ import trio
 from level4.exchanges.scheme import Channel
 from level4.feeds.addresses import AddressBook
 from level4.feeds.connection import Connection
+from level4.feeds.depth import Depth, Taken
 from level4.feeds.outage import Outage
 from level4.feeds.pacing import Backoff
 from level4.feeds.rest import Rest, RestRefusedError, RestUnavailableError
@@ -124,6 +125,7 @@ class Feed:
         self._restarts = Backoff(random)
         self._fetches = Backoff(random, base=0.5)
         self._fetching = self._probing = self._queued = self._probe_queued = False
+        self._depth = Depth(rest, addresses)
         self._outage: Outage | None = None
         """While the address of snapshots refuses us or is away."""
         self._log = log.bind(market=str(request))
@@ -208,6 +210,8 @@ class Feed:
         if wishes.wants_snapshot and not self._fetching:
             self._fetching = True
             nursery.start_soon(self._fetch)
+        if self._depth.due(book.connection.scheme_type, self.market):
+            nursery.start_soon(self._depth.deepen, self.market, book.connection, book.subscription)
         if wishes.wants_probe:
             wishes.wants_probe = False
             if not book.connection.scheme_type.sync.rest:
@@ -228,12 +232,12 @@ class Feed:
             await subscription.ready.wait()
             self._wishes.wants_snapshot = False
             try:
-                body = await self.snapshot(book.connection, subscription)
+                taken = await self.snapshot(book.connection, subscription)
             except (RestUnavailableError, RestRefusedError) as error:
                 self._no_snapshots(self._addresses.rest(book.connection.scheme_type), error)
                 await trio.sleep(self._failed_fetch(error))
                 continue
-            if body is not None and subscription is self._book_route().subscription:
+            if taken is not None and subscription is self._book_route().subscription:
                 break
         self.stats.snapshots += 1
         self._fetches.failures = 0
@@ -242,7 +246,7 @@ class Feed:
         if self.market.state is FeedState.HALTED:
             book.connection.roster.resubscribe(subscription, (Channel.BOOK,))
         else:
-            book.connection.apply_snapshot(subscription, body)
+            book.connection.apply_snapshot(subscription, taken.body, taken.levels)
 
     def _no_snapshots(self, url: str, error: RestUnavailableError | RestRefusedError) -> None:
         """Without snapshots there is no book: halted when it goes on, and taken up again with the next that comes."""
@@ -254,7 +258,7 @@ class Feed:
         if reason is not None:
             self.market.halt(reason, self._wall(), trio.current_time())
 
-    async def snapshot(self, connection: Connection, subscription: Subscription) -> bytes | None:
+    async def snapshot(self, connection: Connection, subscription: Subscription) -> Taken | None:
         """One snapshot by REST, taken after the subscription began; None when that has ended meanwhile. Raises
         RestUnavailableError and RestRefusedError."""
         await subscription.ready.wait()
@@ -268,18 +272,11 @@ class Feed:
             self._queued = False
 
         self._queued = True
-        scheme = connection.scheme_type
         try:
-            body = await self._rest.get(
-                self._addresses.rest(scheme) + connection.snapshot_path(subscription),
-                weight=scheme.limits.snapshot_weight,
-                weight_per_minute=scheme.limits.rest_weight_per_minute,
-                budget=scheme.limits.rest_budget,
-                granted=granted,
-            )
+            taken = await self._depth.snapshot(self.market, connection, subscription, granted)
         finally:
             self._queued = False
-        return body if generation == subscription.generation else None
+        return taken if generation == subscription.generation else None
 
     async def _probe(self) -> None:
         """Look at the book by REST, once."""

@@ -136,13 +136,13 @@ class Handover:
         """Get the book by REST to the shadow."""
         self._wants_snapshot = False
         try:
-            body = await self._feed.snapshot(self._successor, self._new)
+            taken = await self._feed.snapshot(self._successor, self._new)
         except (RestUnavailableError, RestRefusedError) as error:
             self._wants_snapshot = True
             wait = error.retry_after if isinstance(error, RestUnavailableError) else None
             await trio.sleep(wait or _RETRY_SECONDS)
             return
-        if body is not None:
-            self._successor.apply_snapshot(self._new, body)
+        if taken is not None:
+            self._successor.apply_snapshot(self._new, taken.body, taken.levels)
         else:
             self._wants_snapshot = True

@@ -23,7 +23,7 @@ from level4.feeds.roster import Roster
 from level4.feeds.stats import ConnectionStats, worth_logging
 from level4.feeds.subscription import Answer, Sinks, Subscription
 from level4.market import Cause, Market, Shadow
-from level4.model import ExchangeError, Notice
+from level4.model import ExchangeError, Level, Notice
 
 log = structlog.get_logger(__name__)
 
@@ -61,19 +61,29 @@ class Hearing(ABC):
 
     # -- answers by REST ----------------------------------------------------------------------------------------
 
-    def snapshot_path(self, subscription: Subscription) -> str:
+    def snapshot_path(self, subscription: Subscription, levels: int | None) -> str:
         """Path and query of the REST snapshot of one market."""
-        return self._scheme.snapshot_path(subscription.symbol)
+        return self._scheme.snapshot_path(subscription.symbol, levels)
 
-    def apply_snapshot(self, subscription: Subscription, body: bytes) -> None:
-        """Decode a REST snapshot like a frame; a body that cannot be decoded is a gap of this market only."""
+    def apply_snapshot(self, subscription: Subscription, body: bytes, levels: int | None) -> None:
+        """Decode a REST snapshot, of so many levels at most, like a frame; a body that cannot be decoded is a gap of
+        this market only."""
         self._stamp()
+        subscription.market.levels = levels
         try:
             self._scheme.decode_snapshot(subscription.symbol, body, self._sinks)
         except Exception as error:
             self._count_error(error, body)
             self._gap([subscription], f"REST snapshot could not be handled: {short(error)}")
+        subscription.market.levels = None
         self._settle()
+
+    def apply_deeper(self, subscription: Subscription, body: bytes, levels: int) -> None:
+        """Let a market take over a deeper snapshot beside its book."""
+        self._stamp()
+        answer, market = self._answered(subscription, body), subscription.market
+        if isinstance(market, Market) and answer is not None:
+            subscription.call(market.deepen, *answer, levels, self._now_ns, self._now)
 
     def probe_path(self, subscription: Subscription) -> str:
         """Path and query of a look at one market's book by REST."""
@@ -82,19 +92,23 @@ class Hearing(ABC):
     def apply_probe(self, subscription: Subscription, body: bytes) -> None:
         """Let a market compare its book with the answer to its probe."""
         self._stamp()
+        answer, market = self._answered(subscription, body), subscription.market
+        if not isinstance(market, Market):
+            return
+        if answer is not None:
+            subscription.call(market.probed, *answer, self._now_ns, self._now)
+        else:
+            failed = "the answer of REST could not be handled"
+            subscription.call(market.probe_failed, failed, self._now_ns, self._now)
+
+    def _answered(self, subscription: Subscription, body: bytes) -> tuple[list[Level], list[Level], int | None] | None:
+        """The levels of an answer by REST that is no snapshot of the stream; None when it cannot be read."""
         answer = Answer()
         try:
             self._scheme.decode_probe(subscription.symbol, body, answer)
         except Exception as error:
             self._count_error(error, body)
-        market = subscription.market
-        if not isinstance(market, Market):
-            return
-        if answer.book is not None:
-            subscription.call(market.probed, *answer.book, self._now_ns, self._now)
-        else:
-            failed = "the answer of REST could not be handled"
-            subscription.call(market.probe_failed, failed, self._now_ns, self._now)
+        return answer.book
 
     # -- frames --------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,23 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final
 
+import structlog
+import trio
+
 from level4.exchanges import PROTOCOLS, VENUES, Scheme, Venue
 from level4.feeds.instruments import Instruments
-from level4.model import ConfigError, ExchangeError, Instrument, Level4Error, MarketRequest, MarketType
+from level4.model import (
+    ConfigError,
+    ExchangeError,
+    Instrument,
+    Level4Error,
+    MarketRequest,
+    MarketType,
+    UnavailableError,
+)
 from level4.model.naming import MarketName, NamedMarket, UnknownMarketError, market_name
+
+log = structlog.get_logger(__name__)
 
 Lookup = Callable[[str, MarketType], Venue]
 
@@ -105,6 +118,17 @@ class Names:
     async def request(self, wanted: NamedMarket) -> MarketRequest:
         """The request under the id that the market is to have. Raises as `find`."""
         return replace((await self.found(wanted.name)).request, id=wanted.id)
+
+    async def patiently(self, wanted: NamedMarket) -> MarketRequest:
+        """The same, asked again and again while the exchange is away. Raises ConfigError."""
+        pause = 1.0
+        while True:
+            try:
+                return await self.request(wanted)
+            except (UnavailableError, ExchangeError) as error:
+                log.warning("market not started yet", market=str(wanted), reason=str(error), again_in=pause)
+            await trio.sleep(pause)
+            pause = min(2 * pause, 60.0)
 
     def _venues(self, name: MarketName) -> list[Venue]:
         if name.type is not None:

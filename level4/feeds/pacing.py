@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -82,11 +83,14 @@ class Allowance:
         """For how many seconds more the exchange wants to be left alone."""
         return max(0.0, self._closed_until - trio.current_time())
 
-    async def take(self, tokens: float = 1.0, *, urgent: bool = False) -> None:
-        """Wait until so much may be spent, and spend it. First come, first served, apart from what is urgent."""
+    async def take(self, tokens: float | Callable[[], float] = 1.0, *, urgent: bool = False) -> None:
+        """Wait until so much may be spent, and spend it. First come, first served, apart from what is urgent. A
+        function is asked how much when it is its turn."""
         self.waiting += 1
         try:
             async with self._orders[urgent]:
+                if callable(tokens):
+                    tokens = tokens()
                 while (pause := self._pause(tokens, urgent)) > 0:  # noqa: ASYNC110 - it is told how long
                     await trio.sleep(pause)
                 self._spend(min(tokens, self.amount))

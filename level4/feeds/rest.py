@@ -113,6 +113,17 @@ class Rest:
             for name, budget in self._budgets.items()
         }
 
+    def room(self, url: str, budget: str | None, weight: int) -> float:
+        """The part of a budget that will be left when all who wait for it have spent so much; 1: it was never used."""
+        name = _host(url) if budget is None else budget
+        allowance = self._budgets.get(name)
+        if allowance is None:
+            return 1.0
+        if allowance.paused:
+            return 0.0
+        waiting = allowance.waiting + self._slots[name, False].statistics().tasks_waiting
+        return (allowance.remaining - waiting * weight) / allowance.amount
+
     def share(self, nodes: int) -> None:
         """Divide every budget among so many nodes behind this address."""
         self._share = nodes
@@ -127,12 +138,14 @@ class Rest:
         weight_per_minute: int,
         budget: str | None = None,
         urgent: bool = False,
+        choose: Callable[[], tuple[str, int]] | None = None,
         granted: Callable[[], None] = lambda: None,
     ) -> bytes:
         """The body of a 200 answer. `url`: with a space and JSON behind it, that is sent along and the method is POST.
 
         Waits for the budget first (no deadline: the budget is an order); `granted` is told when that is over. Then the
-        whole request has `seconds`. `budget` names one that several hosts share; None: the host has its own.
+        whole request has `seconds`. `budget` names one that several hosts share; None: the host has its own. `choose`
+        may name another address of the host and its weight, when it is this request's turn.
         Raises RestUnavailableError, RateLimitedError or RestRefusedError.
         """
         name = _host(url) if budget is None else budget
@@ -144,7 +157,16 @@ class Rest:
         async with self._slots[name, urgent]:
             if urgent and allowance.paused:
                 raise _left_alone(url, name, allowance.paused)
-            await allowance.take(weight, urgent=urgent)
+            asked = url, weight
+
+            def chosen() -> int:
+                nonlocal asked
+                if choose is not None:
+                    asked = choose()
+                return asked[1]
+
+            await allowance.take(chosen, urgent=urgent)
+            url = asked[0]
             granted()
             self.stats.requests += 1
             try:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from level4.book import OrderBook, Sync, Verdict
+from level4.book import Best, OrderBook, Sync, Verdict
+from level4.market.known import Known
 from level4.market.stats import Cause
 from level4.model import Level, RawTime, Row, RowChange
 
@@ -48,6 +49,15 @@ class KeptBook:
         self._olds = 0
         """Updates left out in a row because the book is said to contain them."""
         self._depth: int | None = None
+        self.levels: int | None = None
+        """How many levels a side the snapshot can hold that comes next; None: all."""
+        self.levels_wanted = 0
+        """A snapshot of fewer levels has proved to be too small for this market."""
+        self._known = Known()
+        self._worn = False
+        """Whether half of what is known of the book has been used up."""
+        self._deeper: list[_Delta] | None = None
+        """Updates since a deeper snapshot was asked for, while the book goes on."""
         self._kept: list[_Delta] = []
         self._touched = False
         self._evidence = NOTHING
@@ -70,6 +80,7 @@ class KeptBook:
         self._book_time = exchange_time
         self._depth = depth
         self._book.load(bids, asks)
+        self._known, self._worn, self._deeper = Known(bids, asks, self.levels), False, None
         self._whole, self._at, self._joining, self._olds = True, last, True, 0
         kept, self._kept = self._kept, []
         for i, (more_bids, more_asks, first, newest, previous, time) in enumerate(kept):
@@ -98,6 +109,8 @@ class KeptBook:
             if self._sync.rest:
                 self._keep((bids, asks, first, last, previous, exchange_time))
             return
+        if self._deeper is not None:
+            self._keep_for_deeper((bids, asks, first, last, previous, exchange_time))
         follows = self._follows
         if follows is not None:
             if self._joining and self._sync.joins is not None:
@@ -171,6 +184,47 @@ class KeptBook:
             self._break(f"expected a snapshot within {MAX_KEPT} updates, none came", Cause.SNAPSHOT)
         self._kept.append(delta)
 
+    def wants_deeper(self, enough: int, leisure: bool) -> bool:
+        """Whether a deeper snapshot should be fetched beside the book: because the best moves towards the end of what
+        is known, or, at `leisure`, because less than `enough` levels a side are."""
+        if not (self._whole and self._known.cut) or self._deeper is not None:
+            return False
+        return self._worn or (leisure and (self._known.levels or 0) < enough)
+
+    def expect_deeper(self) -> None:
+        """A deeper snapshot is being asked for: updates are kept for it."""
+        if self._whole:
+            self._deeper = []
+
+    def forget_deeper(self) -> None:
+        """It did not come."""
+        self._deeper = None
+
+    def _uses_up(self, best: Best) -> bool:
+        """Whether the best is beyond what is known."""
+        known = self._known
+        self._worn = known.worn(best)
+        if not self._worn:
+            return False
+        self.levels_wanted = max(self.levels_wanted, (known.levels or 0) + 1)
+        return known.left(best)
+
+    def _keep_for_deeper(self, delta: _Delta) -> None:
+        if self._deeper is not None:
+            self._deeper.append(delta)
+            if len(self._deeper) > MAX_KEPT:
+                self._deeper = None
+
+    def _joined(self, bids: list[Level], asks: list[Level], last: int | None, levels: int) -> KeptBook | None:
+        """The book of a deeper snapshot and the updates since it was asked for; None when they do not join."""
+        kept, self._deeper = self._deeper, None
+        if kept is None or not self._whole:
+            return None
+        deeper = KeptBook(self._sync, [])
+        deeper.levels, deeper._kept = levels, kept
+        deeper.snapshot(bids, asks, last, exchange_time=self._book_time)
+        return deeper if deeper._whole else None
+
     @property
     def book(self) -> OrderBook:
         return self._book
@@ -179,10 +233,12 @@ class KeptBook:
         """Go on with another's book, which is whole, and forget this one."""
         self._book, self._at, self._joining = other._book, other._at, other._joining
         self._depth, self._book_time, self._whole, self._olds = other._depth, other._book_time, True, other._olds
+        self._known, self._worn, self._deeper = other._known, False, None
         self._kept.clear()
 
     def _forget_book(self) -> None:
         self._whole = False
+        self._deeper = None
         self._kept.clear()
         self._book.clear()
 
@@ -191,4 +247,5 @@ class KeptBook:
         if self._whole:
             self._book.check()
         assert len(self._kept) <= MAX_KEPT, "kept updates pile up"
+        assert self._deeper is None or len(self._deeper) <= MAX_KEPT, "updates kept for a deeper snapshot pile up"
         assert self._sync.rest or not self._kept, "updates kept for a snapshot that nobody fetches"

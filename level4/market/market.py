@@ -29,16 +29,7 @@ from level4.market.resync import Resync
 from level4.market.shadow import Shadow
 from level4.market.stats import Cause, MarketStats
 from level4.market.telling import Telling
-from level4.model import (
-    MARKED,
-    Changed,
-    Commands,
-    FeedState,
-    Instrument,
-    Level,
-    Publisher,
-    RawTime,
-)
+from level4.model import MARKED, Changed, Commands, FeedState, Instrument, Level, Publisher, RawTime
 
 REPEAT_SECONDS: Final = 10.0
 """A LIVE market without a spread event for so long repeats its last one; every market reports `alive` so often."""
@@ -125,6 +116,8 @@ class Market(Telling):
                 elif evidence:
                     self._freshness.heard(now)
                 bits = self._book.changes()
+                if bits and self._known.cut and self._unknown(received_ns, now):
+                    return
                 if answered and bits:
                     self._answered_otherwise(received_ns, now)
                 elif bits & self._watched:
@@ -133,6 +126,13 @@ class Market(Telling):
                 self._come_alive(received_ns, now)
         except ValueError as error:
             self.gap(str(error), received_ns, now, cause=Cause.NUMBER)
+
+    def _unknown(self, now_ns: int, now: float) -> bool:
+        """Whether the best is beyond what is known of the book, which then is a gap."""
+        if beyond := self._uses_up(self._book.best()):
+            reason = f"the market has left the {self._known.levels} levels a side that are known"
+            self.gap(reason, now_ns, now, cause=Cause.DEPTH)
+        return beyond
 
     def _publish_book(self, best: Best, changed: Changed, received_ns: int, now: float) -> None:
         exchange_us, received_us = self._time(self._exchange_us, self._book_time), received_ns // 1000
@@ -144,9 +144,17 @@ class Market(Telling):
         if self._crossing.look(record.bid_price, record.ask_price, now, fresh=changed == "state"):
             self.stats.crossed += 1
 
+    def _publish_difference(self, now_ns: int, now: float) -> None:
+        """What is new at the best of a book that has just been taken over."""
+        best = self._book.seen()
+        if bits := self._spread.changes(best) & self._watched:
+            self._publish_book(best, _CHANGED[bits], now_ns, now)
+
     def _come_alive(self, received_ns: int, now: float) -> None:
         """SYNCING or STALE → LIVE, with a state record: a new epoch after updates were missed, else the same."""
         best = self._book.seen()
+        if self._known.cut and self._unknown(received_ns, now):
+            return
         if self.state is _S.SYNCING or self._missed:
             self._missed = False
             self._spread.next_epoch()
@@ -263,6 +271,22 @@ class Market(Telling):
         if self.state is _S.SYNCING:
             self.reason = "waits for its snapshot: the exchange allows no more REST requests now"
 
+    def deepen(
+        self, bids: list[Level], asks: list[Level], last: int | None, levels: int, now_ns: int, now: float
+    ) -> None:
+        """The deeper snapshot: taken over with the updates since, in the same epoch. One that does not join them (it
+        was older) is dropped; one that shows another book with the same number proves this one wrong."""
+        deeper = self._joined(bids, asks, last, levels)
+        if deeper is None or self.state is not _S.LIVE:
+            return
+        proves = deeper._at == self._at and self._spread.changes(deeper.book.best()) & PRICES
+        self._take(deeper)
+        if proves:
+            self.gap("a deeper snapshot shows another book", now_ns, now, cause=Cause.SNAPSHOT)
+        else:
+            self.stats.deepened += 1
+            self._publish_difference(now_ns, now)
+
     def probe_waits(self, now: float) -> None:
         """The probe that was asked for has not been sent yet, which says nothing about the market."""
         self._freshness.postpone(now)
@@ -317,26 +341,6 @@ class Market(Telling):
 
     # -- another connection -------------------------------------------------------------------------------------
 
-    def expect_shadow(self) -> None:
-        """A second source is being made: remember which trades came meanwhile."""
-        self._trades.begin_overlap()
-
-    def forget_shadow(self) -> None:
-        """It came to nothing, or all of it is over."""
-        self._trades.end_overlap()
-
-    def is_reached_by(self, shadow: Shadow) -> bool:
-        """Whether a shadow's book is not behind this one: by number where numbers are the market's own, else by time,
-        else by being the same."""
-        if not self._whole:
-            return True
-        if self._sync.rest and self._at is not None and shadow._at is not None:
-            return shadow._at >= self._at
-        ours, theirs = self._time(self._exchange_us, self._book_time), self._time(self._exchange_us, shadow._book_time)
-        if ours is not None and theirs is not None and theirs >= ours:
-            return True
-        return same_top(self._book, shadow.book.bids.top(10), shadow.book.asks.top(10))
-
     def adopt(self, shadow: Shadow, now_ns: int, now: float, *, overlapped: bool = True) -> None:
         """Go on with a shadow's book and trades. `overlapped`: its trades began before the old ones ended."""
         if shadow.carries_trades:
@@ -349,10 +353,7 @@ class Market(Telling):
             self._resync.succeeded(now)
             if self.state is _S.LIVE:
                 self._freshness.begin(now)
-                best = self._book.seen()
-                bits = self._spread.changes(best) & self._watched
-                if bits:
-                    self._publish_book(best, _CHANGED[bits], now_ns, now)
+                self._publish_difference(now_ns, now)
             else:
                 self._missed = True
                 if self.state is not _S.STALE and self.state is not _S.SYNCING:

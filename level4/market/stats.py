@@ -20,6 +20,8 @@ class Cause(StrEnum):
     """A frame that could not be handled."""
     SNAPSHOT = "snapshot"
     """None came, or it came too late."""
+    DEPTH = "depth"
+    """The best left the part of the book that is known."""
     CONNECTION = "connection"
     SUBSCRIPTION = "subscription"
     """Subscribed anew while the book was good."""
@@ -31,6 +33,8 @@ class MarketStats:
     """Marked in the stream: trust in a book ended. By cause."""
     breaks: Counter[Cause] = field(default_factory=Counter)
     """Every proof that a book is wrong, also of one that was not trusted yet."""
+    deepened: int = 0
+    """Deeper snapshots that were taken over without a break."""
     resyncs: int = 0
     """Attempts to get the book anew that were decided on by the market."""
     probes: int = 0

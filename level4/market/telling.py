@@ -6,16 +6,20 @@ This is the middle of `Market`, above the kept book and below the decisions, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from level4.book import Sync
 from level4.market.clock import ClockOffset
 from level4.market.kept import KeptBook
+from level4.market.probing import same_top
 from level4.market.stats import MarketStats
 from level4.market.streams import SpreadStream, TradeStream
 from level4.model import TRANSITIONS, FeedState, Instrument, Publisher, RawTime, Status, TakerSide
 from level4.model.decimals import plain
 from level4.model.events import RUNS_PER_TERM
+
+if TYPE_CHECKING:
+    from level4.market.shadow import Shadow
 
 PendingTrade = tuple[TakerSide | None, str, str, str | None, RawTime]
 
@@ -65,6 +69,26 @@ class Telling(KeptBook):
     def runs(self) -> tuple[int, int]:
         """The present runs of spread and trades."""
         return self._spread.run, self._trades.run
+
+    def expect_shadow(self) -> None:
+        """A second source is being made: remember which trades came meanwhile."""
+        self._trades.begin_overlap()
+
+    def forget_shadow(self) -> None:
+        """It came to nothing, or all of it is over."""
+        self._trades.end_overlap()
+
+    def is_reached_by(self, shadow: Shadow) -> bool:
+        """Whether a shadow's book is not behind this one: by number where numbers are the market's own, else by time,
+        else by being the same."""
+        if not self._whole:
+            return True
+        if self._sync.rest and self._at is not None and shadow._at is not None:
+            return shadow._at >= self._at
+        ours, theirs = self._time(self._exchange_us, self._book_time), self._time(self._exchange_us, shadow._book_time)
+        if ours is not None and theirs is not None and theirs >= ours:
+            return True
+        return same_top(self._book, shadow.book.bids.top(10), shadow.book.asks.top(10))
 
     def _publish_trades(self, received_ns: int) -> None:
         pending, self._pending = self._pending, []

@@ -349,6 +349,8 @@ class RestSource(Protocol):
 
     def budgets(self) -> dict[str, tuple[float, float]]: ...
 
+    def waiting(self) -> dict[str, int]: ...
+
 
 def rest_metrics(rest: RestSource) -> Source:
     """REST requests to exchanges, and how many more they allow."""
@@ -367,6 +369,12 @@ def rest_metrics(rest: RestSource) -> Source:
             for host, budget in rest.budgets().items():
                 family.add_metric((host,), budget[place])
             yield family
+        waits = GaugeMetricFamily(
+            "level4_snapshots_waiting", "REST requests that wait for the exchange's allowance.", labels=("host",)
+        )
+        for host, number in rest.waiting().items():
+            waits.add_metric((host,), number)
+        yield waits
 
     return lambda: list(look())
 

@@ -162,7 +162,7 @@ class BybitCategory(Subscribed):
 
     def join(self, session: Session, topic: str) -> None:
         self._topics[session.number][topic] = None
-        channel = topic.rpartition(".")[0]
+        channel = _channel(topic)
         for native in self.natives(topic):
             if channel != "publicTrade":
                 self._welcome(session, self.markets[native], int(channel.rpartition(".")[2]))
@@ -170,7 +170,7 @@ class BybitCategory(Subscribed):
 
     def _leave(self, session: Session, topic: str) -> None:
         for native in self.natives(topic):
-            self.subscriptions.remove(topic.rpartition(".")[0], native, session)
+            self.subscriptions.remove(_channel(topic), native, session)
 
     # -- the data -----------------------------------------------------------------------------------------------
 
@@ -313,3 +313,9 @@ def connection_id(session: Session) -> str:
 def result(result: dict[str, Any], code: int = 0, said: str = "OK", status: int = 200) -> Response:
     envelope = {"retCode": code, "retMsg": said, "result": result, "retExtInfo": {}, "time": milliseconds()}
     return Response.json(envelope, status)
+
+
+def _channel(topic: str) -> str:
+    """`orderbook.50` or `publicTrade`. What follows may have points of its own: the strike of an option."""
+    kind, _, rest = topic.partition(".")
+    return f"{kind}.{rest.partition('.')[0]}" if kind == "orderbook" else kind

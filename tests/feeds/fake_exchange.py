@@ -76,8 +76,8 @@ class FakeScheme(Scheme):
     def exchange_us(raw: RawTime) -> int | None:
         return None
 
-    def snapshot_path(self, symbol: str) -> str:
-        return f"/depth?symbol={symbol}"
+    def snapshot_path(self, symbol: str, levels: int | None = None) -> str:
+        return f"/depth?symbol={symbol}" + (f"&limit={levels}" if levels else "")
 
     def decode_snapshot(self, symbol: str, body: str | bytes, markets: Markets) -> None:
         content = json.loads(body)

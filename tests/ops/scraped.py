@@ -128,6 +128,9 @@ class Scraped:
     def budgets(self) -> dict[str, tuple[float, float]]:
         return self.budget
 
+    def waiting(self) -> dict[str, int]:
+        return dict.fromkeys(self.budget, 3)
+
     # what a market asks of its feed
 
     def fetch_snapshot(self) -> None: ...
