@@ -31,7 +31,6 @@ from level4.model import Level4Error, UnavailableError
 from level4.publish.producer import Producer
 from level4.publish.topics import Layout, ensure_topics, explain, grow_topics
 
-_REFRESH_POLL_SECONDS: Final = 0.02
 _NEVER_MS: Final = 86_400_000
 
 

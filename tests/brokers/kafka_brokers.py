@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import socket
 import subprocess
 import sys
 import time
@@ -111,6 +112,16 @@ def emptied(broker: BrokerProcess) -> None:
             admin.delete_topics(ours, raise_errors=False)
     finally:
         admin.close()
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports: list[int] = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
 
 
 APACHE = pytest.param("apache", marks=pytest.mark.apache_kafka)

@@ -5,7 +5,6 @@ Whoever comes by the plain one is the administrator (`User:ANONYMOUS`); everybod
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from kafka.admin import (  # type: ignore[import-untyped]
     ResourcePatternFilter,
     ResourceType,
 )
-from kafka_brokers import ApacheKafka
+from kafka_brokers import ApacheKafka, free_ports
 
 PASSWORD = "correct-horse-battery"
 USERS = ("level4", "reader")
@@ -100,7 +99,7 @@ def secured_kafka(folder: Path) -> SecuredKafka:
     authority.cert_pem.write_to_path(ca)
     certificate, key = _write_key_pair(authority, folder, "broker")
     store.write_bytes(key.read_bytes() + certificate.read_bytes())
-    users, mutual = _free_ports(2)
+    users, mutual = free_ports(2)
     listeners = f"PLAINTEXT://127.0.0.1:{{port}},USERS://127.0.0.1:{users},MUTUAL://127.0.0.1:{mutual}"
     login = "org.apache.kafka.common.security"
     changes = {
@@ -137,13 +136,3 @@ def _write_key_pair(authority: trustme.CA, folder: Path, name: str) -> tuple[Pat
     certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return certificate, key
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports: list[int] = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

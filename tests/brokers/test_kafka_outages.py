@@ -152,7 +152,8 @@ def wedged(broker: BrokerProcess) -> bool:
         producer._closed = True
 
 
-@the_other_when_slow
+@slow
+@on_both
 async def test_a_hang_that_finishes_a_bare_producer_costs_ours_nothing(
     broker: BrokerProcess, report: Report
 ) -> None:
@@ -164,7 +165,7 @@ async def test_a_hang_that_finishes_a_bare_producer_costs_ours_nothing(
         broker.freeze()
         for n in range(2, 102):
             publisher.put(trade(1, n))
-        await until(lambda: publisher.stats.away_seconds > 2)  # some requests have had no answer by then
+        await until(lambda: publisher.stats.away_seconds > 1)  # some requests have had no answer by then
         broker.thaw()
         publisher.put(trade(1, 102))
         assert await publisher.drain(30) == 0

@@ -160,7 +160,6 @@ def test_a_failure_stops_the_producer_at_once_and_everything_goes_again_in_order
     client.fail(1, 1, OutOfOrderSequenceNumberError("lost"), written=False)
     client.acknowledge(1, 3)
     assert client.aborted
-    assert link.failure
     assert "OutOfOrderSequenceNumberError" in (link.failure or "")
     link.open()
     assert link.failure is None

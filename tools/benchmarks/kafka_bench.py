@@ -4,10 +4,11 @@
   threads; the broker is another process) less that of a run in which the same events are made at the same pace and
   thrown away. confluent-kafka gets the same events, numbered and encoded by the same code, with a callback for each
   record as the guarantees need it (acks=all, idempotent).
+* the same to a broker that answers after five milliseconds, as one that waits for its copies does.
 * how late a task wakes that sleeps a millisecond, with a publisher under load and without one.
 
 Medians over interleaved rounds. The broker is the embedded one, or the one named by --endpoint (its topics are written
-to).
+to; the distant one is embedded all the same).
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import click
 import results
 import trio
 from confluent_kafka import Producer
+from kafka_relay import DistantBroker
 from rich.console import Console
 from rich.table import Table
 
 from level4.model import Event, FeedState, Numbering, Spread, Trade
 from level4.publish import EmbeddedBroker, KafkaPublisher, KafkaSettings, Layout, PublisherSettings
-from level4.publish.encode import encoder
+from level4.publish.encode import HEADERS, encoder
 
 MARKETS = 25
 TICK = 0.005
@@ -139,7 +141,7 @@ async def with_confluent(endpoint: str, work: Work) -> tuple[float, list[float]]
             record.partition,
             on_delivery=done,
             timestamp=record.timestamp_ms,
-            headers=dict(record.headers),
+            headers=list(HEADERS["json"][record.topic]),
         )
         producer.poll(0)
 
@@ -186,18 +188,20 @@ def middle(rows: list[list[float]]) -> list[float]:
     return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
-async def measure(endpoint: str, rounds: int, seconds: float, bulk: int) -> dict[str, Any]:
-    works: dict[str, Work] = {
-        "1,000/s": lambda put: at_rate(put, 1_000, seconds),
-        "bulk": lambda put: in_bulk(put, bulk),
+async def measure(endpoint: str, distant: str, rounds: int, seconds: float, bulk: int) -> dict[str, Any]:
+    works: dict[str, tuple[str, Work]] = {
+        "1,000/s": (endpoint, lambda put: at_rate(put, 1_000, seconds)),
+        "5,000/s": (endpoint, lambda put: at_rate(put, 5_000, seconds)),
+        "bulk": (endpoint, lambda put: in_bulk(put, bulk)),
+        "1,000/s, 5 ms away": (distant, lambda put: at_rate(put, 1_000, seconds)),
     }
     figures: dict[str, Any] = {}
-    for name, work in works.items():
+    for name, (where, work) in works.items():
         ours, theirs = list[list[float]](), list[list[float]]()
         for _ in range(rounds):
             nothing, _unused = await with_nothing(work)
             for found, run in ((ours, with_level4), (theirs, with_confluent)):
-                spent, quantiles = await run(endpoint, work)
+                spent, quantiles = await run(where, work)
                 found.append([spent - nothing, *(1e3 * each for each in quantiles)])
         figures[name] = {
             who: dict(zip(("cpu_us", "p50_ms", "p99_ms"), (round(each, 2) for each in middle(rows)), strict=True))
@@ -225,7 +229,8 @@ def kafka(endpoint: str | None, rounds: int, seconds: float, bulk: int, store: b
     """Latency and CPU of publishing beside confluent-kafka's, and what it does to the event loop."""
     with ExitStack() as stack:
         address = endpoint or stack.enter_context(EmbeddedBroker()).endpoint
-        figures = trio.run(measure, address, rounds, seconds, bulk)
+        distant = stack.enter_context(DistantBroker(0.005)).endpoint
+        figures = trio.run(measure, address, distant, rounds, seconds, bulk)
     table = Table(title="publishing: put → acknowledged")
     for column in ("work", "by", "CPU µs an event", "p50 ms", "p99 ms", "most ms"):
         table.add_column(column, justify="left" if column in ("work", "by") else "right")
