@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import click
@@ -233,12 +236,14 @@ def apply(
     FILE has [[market]] tables with id, exchange and symbol (or type, base, quote and the terms of the contract), as a
     node's settings file does (which will do too). Shows what would start and stop, and asks. Applied again it changes
     nothing. Exit code: that of the first market that could not be changed; the others are changed all the same.
+    FILE may be /dev/stdin, with --yes.
     """
     if as_json_ and not (yes or dry_run):
         raise click.UsageError("--json does not ask: add --yes or --dry-run")
-    if "market" not in read_file(file, "FILE"):
-        raise ConfigError(f"{file}: no [[market]] table. An empty list of markets is written: market = []")
-    wanted = trio.run(find_all, settings_for(str(file), simulator), load({}, {"config": str(file)}).markets)
+    with _lasting(file) as kept:
+        if "market" not in read_file(kept, "FILE"):
+            raise ConfigError(f"{file}: no [[market]] table. An empty list of markets is written: market = []")
+        wanted = trio.run(find_all, settings_for(str(kept), simulator), load({}, {"config": str(kept)}).markets)
     difference = compare(wanted, call(address, lambda control: control.list_markets()), keep_others)
     if not as_json_:
         _show(difference)
@@ -254,6 +259,19 @@ def apply(
         as_json(difference.as_json() | {"applied": True, "failed": failed})
     if failures:
         raise next(iter(failures.values()))
+
+
+@contextmanager
+def _lasting(file: Path) -> Iterator[Path]:
+    """A file that can be read several times. A pipe gives its content once, and would then look like no markets at all:
+    every one would be stopped."""
+    if file.is_file():
+        yield file
+        return
+    with TemporaryDirectory(prefix="level4-") as folder:
+        kept = Path(folder) / "markets.toml"
+        kept.write_bytes(file.read_bytes())
+        yield kept
 
 
 def _show(difference: Difference) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from commands import Commands
@@ -133,6 +135,19 @@ def test_apply_shows_asks_changes_and_then_has_nothing_to_do(node: Commands, tmp
     again = node("market", "apply", str(file))
     assert (again.code, again.out) == (0, "nothing to change: 2 markets are as the file says\n")
     assert node("market", "apply", str(file), "--yes", "--json").json["applied"] is False
+
+
+def test_apply_takes_a_pipe_that_gives_its_content_once(node: Commands, tmp_path: Path) -> None:
+    """An empty second reading would be an empty list of markets."""
+    assert node("market", "start", "kraken:ETH/USD", "--id", "2").code == 0
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    feeder = Thread(target=pipe.write_text, args=(FILE,))
+    feeder.start()
+    done = node("market", "apply", str(pipe), "--yes", "--keep-others")
+    feeder.join(10)
+    assert done.code == 0, done.err
+    assert ids(node) == [2, 5, 6]
 
 
 def test_apply_understands_names_and_says_which_one_it_does_not(node: Commands, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # ships no annotatio
 import pytest
 import yaml
 
+from level4 import __version__
 from level4.ops.access import access_of
 from level4.ops.settings import load
 from level4.ops.values import Address
@@ -33,6 +35,11 @@ def filled(value: object) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
 
 
+def test_the_manifests_take_the_image_of_this_version() -> None:
+    [container] = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"level4:{__version__}"
+
+
 def test_the_image_starts_with_its_own_settings() -> None:
     settings = load(image_environment() | {"HOSTNAME": "node1", "KAFKA_ENDPOINTS": "kafka:9092"})
     access_of(settings)  # open, and allowed to be
@@ -52,6 +59,11 @@ def test_a_node_of_compose_has_settings_that_are_allowed(name: str) -> None:
     assert settings.seeds == (Address("level4", settings.gossip_port),), "the alias of all nodes"
     assert int(service["stop_grace_period"].removesuffix("s")) > 8
     assert service["read_only"] is True
+    assert service["volumes"] == [image_environment()["LEVEL4_CACHE_DIR"]], "the one place that may be written"
+    probe = re.search(r"^HEALTHCHECK --interval=(\S+) --timeout=(\S+) .* CMD (.*)$", CONTAINERFILE, re.MULTILINE)
+    assert probe is not None
+    check = service["healthcheck"]
+    assert (check["interval"], check["timeout"], check["test"][1:]) == (probe[1], probe[2], json.loads(probe[3]))
     assert service["networks"]["default"]["aliases"] == ["level4"]
 
 
@@ -79,7 +91,8 @@ def test_compose_names_files_services_and_versions_that_exist() -> None:
             assert needed in COMPOSE["services"]
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
-            assert (ROOT / source).is_dir() if source.startswith("./") else source in COMPOSE["volumes"]
+            nameless = source == volume and source.startswith("/")
+            assert nameless or ((ROOT / source).is_dir() if source.startswith("./") else source in COMPOSE["volumes"])
     profiles = {profile for service in COMPOSE["services"].values() for profile in service.get("profiles", ())}
     assert profiles == {"ui", "monitoring", "demo"}
 
