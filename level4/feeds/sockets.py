@@ -27,7 +27,7 @@ from websockets.uri import parse_uri
 
 from level4.feeds.pacing import retry_after
 from level4.feeds.tls import DrainingTls
-from level4.feeds.transport import PONG_SECONDS, Disconnected, Socket, TrioWebSockets
+from level4.feeds.transport import PONG_SECONDS, Disconnected, Socket, TrioWebSockets, open_tcp
 
 _READ_BYTES = 2**16
 _REFUSAL_SECONDS = 1.0
@@ -222,10 +222,11 @@ class WebSockets:
         patience = min(patience, self._connect_seconds)
         deadline = trio.current_time() + patience
         try:
+            tcp = await open_tcp(uri.host, uri.port, deadline)
             with trio.move_on_at(deadline):
-                stream = await self._open(uri.host, uri.port, secure=uri.secure)
+                stream = await self._secured(tcp, uri.host) if uri.secure else _Plain(tcp)
             if stream is None:
-                raise Disconnected(None, f"no connection to {place} within {patience:g} s")
+                raise Disconnected(None, f"no TLS with {place} within {patience:g} s")
             socket = _Socket(stream, protocol, self._close_seconds)
             with trio.move_on_at(deadline) as scope:
                 await socket.handshake()
@@ -240,19 +241,13 @@ class WebSockets:
                 with trio.CancelScope(shield=True):
                     await stream.aclose()
 
-    async def _open(self, host: str, port: int, *, secure: bool) -> _Plain | DrainingTls:
-        try:
-            stream = await trio.open_tcp_stream(host, port)
-        except OSError as error:
-            raise Disconnected(None, f"cannot connect to {host}:{port}: {error}", reached=False) from None
-        if not secure:
-            return _Plain(stream)
+    async def _secured(self, stream: trio.SocketStream, host: str) -> DrainingTls:
         try:
             secured = DrainingTls(stream, self._ssl_context, host)
             await secured.do_handshake()
         except _LOST as error:
             await trio.aclose_forcefully(stream)
-            raise Disconnected(None, f"TLS with {host}:{port} failed: {error.__cause__ or error}") from None
+            raise Disconnected(None, f"TLS with {host} failed: {error.__cause__ or error}") from None
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise

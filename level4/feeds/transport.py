@@ -76,6 +76,17 @@ class Transport(Protocol):
         """
 
 
+async def open_tcp(host: str, port: int, deadline: float) -> trio.SocketStream:
+    """Raises Disconnected, whose `reached` is False, when nobody is there."""
+    try:
+        with trio.fail_at(deadline):
+            return await trio.open_tcp_stream(host, port)
+    except OSError as error:
+        raise Disconnected(None, f"cannot connect to {host}:{port}: {error}", reached=False) from None
+    except trio.TooSlowError:
+        raise Disconnected(None, f"cannot connect to {host}:{port}: no answer in time", reached=False) from None
+
+
 class _Watched(trio.abc.Stream):
     """A stream that tells when it ends, on either side."""
 
@@ -196,11 +207,13 @@ class TrioWebSockets:
         resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         patience = min(patience, self._connect_seconds)
         deadline = trio.current_time() + patience
+        secure = parts.scheme == "wss"
+        tcp = await open_tcp(host, parts.port or (443 if secure else 80), deadline)
         try:
             with trio.fail_at(deadline):
-                stream = await self._open(host, parts.port, secure=parts.scheme == "wss")
+                stream = await self._secured(tcp, host) if secure else tcp
         except trio.TooSlowError:
-            raise Disconnected(None, f"no connection to {parts.netloc} within {patience:g} s") from None
+            raise Disconnected(None, f"no TLS with {parts.netloc} within {patience:g} s") from None
         socket: _TrioWebSocket | None = None
         watched = _Watched(stream)
         try:
@@ -241,22 +254,13 @@ class TrioWebSockets:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
 
-    async def _open(
-        self, host: str, port: int | None, *, secure: bool
-    ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-        port = port if port is not None else (443 if secure else 80)
-        try:
-            stream = await trio.open_tcp_stream(host, port)
-        except OSError as error:
-            raise Disconnected(None, f"cannot connect to {host}:{port}: {error}", reached=False) from None
-        if not secure:
-            return stream
+    async def _secured(self, stream: trio.SocketStream, host: str) -> trio.SSLStream[trio.SocketStream]:
         secured = trio.SSLStream(stream, self._ssl_context, server_hostname=host, https_compatible=True)
         try:
             await secured.do_handshake()
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(stream)
-            raise Disconnected(None, f"TLS with {host}:{port} failed: {error.__cause__ or error}") from None
+            raise Disconnected(None, f"TLS with {host} failed: {error.__cause__ or error}") from None
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise

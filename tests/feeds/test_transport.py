@@ -128,6 +128,21 @@ async def test_nobody_listens(sockets: Sockets) -> None:
     assert not away.value.reached
 
 
+async def test_nobody_answers(sockets: Sockets) -> None:
+    """As behind a firewall that drops everything: here because nobody accepts, and the queue is full."""
+    with trio.socket.socket() as full:
+        await full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        async with await trio.open_tcp_stream("127.0.0.1", port):
+            for _ in range(3):
+                with pytest.raises(Disconnected) as away:
+                    async with sockets().connect(f"ws://127.0.0.1:{port}", MIB, patience=0.1):
+                        pass
+            assert "no answer in time" in away.value.reason
+            assert not away.value.reached
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1/", "ws://", "nonsense"])
 async def test_no_address_of_a_websocket(sockets: Sockets, address: str) -> None:
     with pytest.raises(Disconnected, match="expected an address"):
@@ -167,7 +182,7 @@ async def test_a_silent_server_is_given_up(sockets: Sockets) -> None:
         with pytest.raises(Disconnected, match=r"no WebSocket handshake within 0\.2 s"):
             async with sockets(connect_seconds=0.2).connect(f"ws://127.0.0.1:{port}", MIB):
                 pass
-        with pytest.raises(Disconnected, match=r"no connection .* within 0\.2 s"):
+        with pytest.raises(Disconnected, match=r"no TLS .* within 0\.2 s"):
             async with sockets(connect_seconds=0.2).connect(f"wss://127.0.0.1:{port}", MIB):
                 pass
         with pytest.raises(Disconnected, match=r"no WebSocket handshake within 0\.1 s") as ended:
