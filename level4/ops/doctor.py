@@ -10,6 +10,7 @@ import socket
 from collections.abc import Collection
 from contextlib import suppress
 
+import httpx
 import trio
 
 from level4.exchanges import VENUES
@@ -23,6 +24,7 @@ from level4.ops.kafka import kafka_settings
 from level4.ops.machine import check_clock, check_descriptors, check_folder
 from level4.ops.reach import check_exchanges
 from level4.ops.settings import Settings
+from level4.ops.values import Address
 from level4.rpc.client import connect
 
 _CALL_SECONDS = 3.0
@@ -37,7 +39,8 @@ async def examine(settings: Settings, exchanges: Collection[str] = ()) -> list[F
     findings.append(check_folder(settings.cache_dir))
     findings.append(await _control_port(settings))
     if settings.http_port:
-        findings.append(_port("http port", settings.http_host, settings.http_port) or _held("http port", settings))
+        free = _port("http port", settings.http_host, settings.http_port)
+        findings.append(free or await _held(settings.http_host, settings.http_port))
     kafka = await _kafka(settings)
     reach = await check_exchanges(settings, kinds, needed, TRANSPORTS[settings.websocket_client]())
     cluster = await check_cluster(settings)
@@ -91,8 +94,19 @@ def _port(check: str, host: str, port: int) -> Finding | None:
         return fail(check, f"{host}:{port} cannot be bound: {error.strerror or error}")
 
 
-def _held(check: str, settings: Settings) -> Finding:
-    return warn(check, f"{settings.http_host}:{settings.http_port} is in use", "by this node, if it runs")
+async def _held(host: str, port: int) -> Finding:
+    """Who has the HTTP port."""
+    address = str(Address(callable_host(host), port))
+    async with httpx.AsyncClient(timeout=_CALL_SECONDS, trust_env=False) as client:
+        try:
+            answer = (await client.get(f"http://{address}/readyz")).json()
+            name = answer["node"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            name = None
+    if name is None:
+        text = f"{host}:{port} is in use, and no node answers there"
+        return fail("http port", text, "LEVEL4_HTTP_PORT chooses another")
+    return ok("http port", f"node {name} answers on {host}:{port}")
 
 
 async def _control_port(settings: Settings) -> Finding:

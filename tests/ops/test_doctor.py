@@ -18,6 +18,7 @@ from level4.ops import brokers
 from level4.ops.brokers import check_kafka
 from level4.ops.doctor import examine
 from level4.ops.findings import Finding, Verdict
+from level4.ops.http import Answer, serve_http
 from level4.ops.machine import check_clock, check_descriptors, check_folder, kernel_clock
 from level4.ops.settings import load
 from level4.publish import EmbeddedBroker, KafkaSettings, Layout
@@ -73,6 +74,25 @@ async def test_what_is_away_fails_and_says_what_to_do(tmp_path: Path) -> None:
     for check in ("settings", "kafka", "control port", "websocket kraken.v2", "rest kraken.v2"):
         assert verdicts(findings, check) == [FAIL], check
     assert all(finding.advice for finding in findings if finding.check in ("kafka", "control port", "rest kraken.v2"))
+
+
+async def test_the_http_port_is_free_a_nodes_or_somebody_elses(tmp_path: Path) -> None:
+    env = {"KAFKA_ENDPOINTS": "127.0.0.1:1", "LEVEL4_SIMULATOR": "127.0.0.1:1", "LEVEL4_CACHE_DIR": str(tmp_path)}
+    env |= {"RPC_PORT": "0", "LEVEL4_GOSSIP_PORT": "0"}
+    free = free_port()
+    found = await examine(load(env | {"LEVEL4_HTTP_PORT": str(free)}), ["kraken"])
+    assert verdicts(found, "http port") == [OK]
+
+    async def ready(_accept: str) -> Answer:
+        await trio.lowlevel.checkpoint()
+        return Answer(b'{"node": "node1"}', status=503)
+
+    for routes, verdict in (({"/readyz": ready}, OK), ({}, FAIL)):
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(serve_http, routes, "127.0.0.1", 0)
+            found = await examine(load(env | {"LEVEL4_HTTP_PORT": str(port)}), ["kraken"])
+            nursery.cancel_scope.cancel()
+        assert verdicts(found, "http port") == [verdict]
 
 
 async def test_exchanges_that_no_market_needs_only_warn(tmp_path: Path) -> None:
