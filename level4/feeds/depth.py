@@ -111,7 +111,7 @@ class Depth:
     def _leisure(self, scheme: type[Scheme]) -> bool:
         """Whether half of the allowance is left even if everybody who waits takes the usual depth."""
         usual, limits = scheme.snapshot_levels[1][1], scheme.limits
-        return self._rest.room(self._addresses.rest(scheme), limits.rest_budget, usual) >= _LEISURE
+        return self._rest.room(self._addresses.rest(scheme) + "/", limits.rest_budget, usual) >= _LEISURE
 
 
 def _at_least(kinds: tuple[tuple[int, int], ...], levels: int) -> tuple[int, int]:

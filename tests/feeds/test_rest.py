@@ -173,6 +173,18 @@ async def test_exchanges_behind_one_simulator_have_their_own_budgets(autojump_cl
         assert trio.current_time() == pytest.approx(61.2)
 
 
+async def test_the_room_that_is_left_when_all_who_wait_have_had_their_share(autojump_clock: MockClock) -> None:
+    base = "http://127.0.0.1:9/api.a.example/"
+    async with rest(httpx.Response(200)) as client, trio.open_nursery() as nursery:
+        assert client.room(base, None, 20) == 1.0
+        for _ in range(3):
+            nursery.start_soon(get, client, base + "depth", 20)
+        await trio.sleep(1)
+        assert client.room(base, None, 20) == pytest.approx((20 - 20) / 60), "one waits"
+        await trio.sleep(100)
+        assert client.room(base, None, 20) == pytest.approx(40 / 60)
+
+
 async def test_the_exchanges_count_of_our_weight_is_believed(autojump_clock: MockClock) -> None:
     async with rest(httpx.Response(200, headers={"X-MBX-USED-WEIGHT-1M": "52"})) as client:
         await get(client)
