@@ -39,7 +39,6 @@ from kafka.errors import (  # type: ignore[import-untyped]
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
-    NodeNotReadyError,
     NoError,
     RecordListTooLargeError,
     UnknownTopicOrPartitionError,
@@ -109,11 +108,12 @@ class Producer:
         self._request_bytes = request_bytes
         self._timeout_ms = timeout_ms
         self._lock = threading.Lock()
-        self._partitions: dict[tuple[str, int], _Partition] = {}
         self._ready: deque[_Partition] = deque()
         """Those with something to send, but for those in a request."""
         self._busy: dict[int, list[_Partition]] = {}
         """What has been sent to each broker and not been answered."""
+        self._answers: deque[tuple[int, Any]] = deque()
+        """From which broker, and its answer or why there is none."""
         self._aborted = False
         self._encode = BatchEncoder(*self._identity(), compression)
 
@@ -141,7 +141,7 @@ class Producer:
     def partition(self, topic: str, partition: int, done: Done) -> Callable[[Record], None]:
         """What takes the records of a partition, in order. It raises MessageSizeTooLargeError for a record that fits
         into no request, and ValueError while metadata lack the partition; then it has not taken the record."""
-        one = self._partitions[topic, partition] = _Partition(TopicPartition(topic, partition), done)
+        one = _Partition(TopicPartition(topic, partition), done)
         queue, ready, place = one.queue, self._ready, one.place
         known, room = self._cluster.leader_for_partition, self._request_bytes - _REQUEST_OVERHEAD - _BATCH_OVERHEAD
 
@@ -163,14 +163,16 @@ class Producer:
 
     def serve(self, seconds: float) -> None:
         """Send what can be sent and take the answers, until all has been answered or the time is over."""
-        deadline = time.monotonic() + seconds
+        deadline, polled = time.monotonic() + seconds, False
         with self._lock:
             while not self._aborted:
+                self._take_answers()
                 self._dispatch()
                 rest = deadline - time.monotonic() if self.outstanding else 0.0
-                self._net.poll(timeout_ms=max(0.0, min(rest * 1000, _POLL_MS)))
-                if rest <= 0:
+                if polled and rest <= 0:
                     return
+                self._net.poll(timeout_ms=max(0.0, min(rest * 1000, _POLL_MS)))
+                polled = True
 
     def known(self, topic: str) -> int:
         """Number of partitions in the metadata."""
@@ -274,26 +276,27 @@ class Producer:
             max_version=_NEWEST_PRODUCE,
         )
         self._busy[node] = partitions
-        future = self._net.send(node, request)
-        future.add_callback(self._answered, node)
-        future.add_errback(self._unanswered, node)
+        answers = self._answers
+        self._net.send(node, request).add_both(lambda answer: answers.append((node, answer)))
+
+    def _take_answers(self) -> None:
+        """Here and not in a callback of kafka-python, which would swallow what is raised."""
+        while self._answers:
+            self._answered(*self._answers.popleft())
 
     def _answered(self, node: int, response: Any) -> None:
-        del self._busy[node]
-        for topic in response.responses:
+        asked = {one.place: one for one in self._busy.pop(node)}
+        for topic in () if isinstance(response, Exception) else response.responses:
             for answer in topic.partition_responses:
-                one = self._partitions[topic.name, answer.index]
+                one = asked.pop((topic.name, answer.index))  # a broker that answers what was not asked is a failure
                 kind = for_code(answer.error_code)
                 if kind is NoError or kind is DuplicateSequenceNumberError:
                     self._written(one)
                 else:
                     self._failed(one, kind(answer.error_message or f"{topic.name}-{answer.index}"))
-
-    def _unanswered(self, node: int, error: Exception) -> None:
-        """The connection broke, or the answer did not come in time: whether the batches were written is not known."""
-        for one in self._busy.pop(node):
-            self._again(one)
-        if not isinstance(error, NodeNotReadyError):
+        if asked:  # the connection broke, or the answer did not come in time: they may have been written or not
+            for one in asked.values():
+                self._again(one)
             self._cluster.request_update()
 
     def _written(self, one: _Partition) -> None:

@@ -110,6 +110,8 @@ class Net:
         self.asked: list[tuple[int, Any, Future]] = []
         self.by_itself = True
         self.closed = False
+        self.silent: int | None = None
+        """A partition that the next answer leaves out."""
         self.refuses: type[Exception] | None = None
 
     def is_ready(self, node: int) -> bool:
@@ -149,7 +151,9 @@ class Net:
                         error_message=None,
                     )
                     for one in topic.partition_data
+                    if one.index != self.silent
                 ]
+                self.silent = None
                 responses.append(SimpleNamespace(name=topic.name, partition_responses=answers))
             if lost:
                 future.failure(KafkaConnectionError("broken"))
@@ -205,9 +209,10 @@ def test_one_request_holds_a_batch_of_every_partition() -> None:
     producer.serve(0)
     assert len(net.asked) == 1, "the next one waits for the answer"
     net.answer()
-    assert sum(told.written.values()) == 100
     producer.serve(0)
+    assert sum(told.written.values()) == 100
     net.answer()
+    producer.serve(0)
     assert cluster.log[7] == [b"7", b"57", b"100"]
     assert not producer.outstanding
 
@@ -259,6 +264,16 @@ def test_an_error_that_passes_is_waited_out(error: int) -> None:
     producer.serve(1)
     assert (cluster.log[1], told.errors) == ([b"1"], [])
     assert cluster.updates > 0
+
+
+def test_a_batch_that_an_answer_leaves_out_goes_again() -> None:
+    cluster = Cluster()
+    producer, net, told, send = made(cluster)
+    net.silent = 1
+    for n in range(3):
+        send(record(n, n))
+    producer.serve(1)
+    assert (dict(cluster.log), told.errors) == ({0: [b"0"], 1: [b"1"], 2: [b"2"]}, [])
 
 
 def test_a_partition_follows_its_leader() -> None:
