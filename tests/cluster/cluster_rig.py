@@ -17,6 +17,7 @@ from level4.cli.children import Child
 from level4.model import Event, FeedState, Spread
 from level4.model.events import RUNS_PER_TERM
 from level4.proto.level4_pb2 import Market, Node
+from level4.publish.embedded import BrokerProcess
 from level4.rpc.client import ControlClient, connect
 from level4.rpc.errors import NodeUnavailableError
 from level4.rpc.security import Credentials
@@ -80,8 +81,11 @@ def log_of(child: Child) -> list[dict[str, object]]:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, rate: float = 5, trade_rate: float = 2) -> AsyncIterator[Cluster]:
-    async with rig(Simulator(rate=rate, trade_rate=trade_rate), folder) as it, it.reading(), AsyncExitStack() as stack:
+async def cluster(
+    folder: Path, rate: float = 5, trade_rate: float = 2, broker: BrokerProcess | None = None
+) -> AsyncIterator[Cluster]:
+    simulator = Simulator(rate=rate, trade_rate=trade_rate)
+    async with rig(simulator, folder, broker) as it, it.reading(), AsyncExitStack() as stack:
         yield Cluster(it, stack)
 
 

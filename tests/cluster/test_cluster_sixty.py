@@ -18,11 +18,13 @@ from pathlib import Path
 import pytest
 import trio
 from cluster_rig import Cluster, all_live_on, cluster, crowd, hosts, log_of, started, terms, until_markets
+from kafka_brokers import ApacheKafka, fetch_apache_kafka
 
 from level4.client import Integrity
 from level4.model import TOPIC_OF, Event, Spread
+from level4.publish.embedded import BrokerProcess
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 MARKETS = crowd(60)
 IDS = {one.id for one in MARKETS}
@@ -32,11 +34,19 @@ LIMIT_SECONDS = 10.0
 WATCHED_SECONDS = 5.0
 
 
-@pytest.mark.parametrize("profile", ["local", "feeds"])
+@pytest.mark.parametrize(
+    ("profile", "kafka"),
+    [
+        pytest.param("local", "tansu", marks=pytest.mark.broker),
+        pytest.param("feeds", "tansu", marks=pytest.mark.broker),
+        pytest.param("feeds", "apache", marks=pytest.mark.apache_kafka),
+    ],
+)
 async def test_five_nodes_lose_two_one_after_the_other(
-    tmp_path: Path, profile: str, report: Callable[[str], None]
+    tmp_path: Path, profile: str, kafka: str, report: Callable[[str], None]
 ) -> None:
-    async with cluster(tmp_path, rate=RATE) as it:
+    broker = apache_kafka(tmp_path / "kafka") if kafka == "apache" else None
+    async with cluster(tmp_path, rate=RATE, broker=broker) as it:
         await it.start_all("a", "b", "c", "d", "e", LEVEL4_SWIM_PROFILE=profile)
         await started(it.clients["a"], *MARKETS)
         await it.rig.until(partial(all_live_on, ids=IDS, nodes=set(it.nodes)), 60)
@@ -48,6 +58,14 @@ async def test_five_nodes_lose_two_one_after_the_other(
         assert sorted(n for held in owners.values() for n in held) == sorted(IDS), "each has one host"
         await trio.sleep(WATCHED_SECONDS)  # what must not happen (a second host) has no event to wait for
         judge(it.rig.events)
+
+
+def apache_kafka(folder: Path) -> BrokerProcess:
+    had, why = fetch_apache_kafka()
+    if not had:
+        pytest.skip(f"no Apache Kafka: {why}")
+    folder.mkdir()
+    return ApacheKafka(folder)
 
 
 async def lose_one(it: Cluster) -> str:

@@ -184,7 +184,9 @@ async def test_after_all_nodes_died_each_takes_back_what_it_had(tmp_path: Path, 
         for name in "abc":
             await it.start(name)
         await it.rig.until(lambda events: live_since(events, seen) == ids)
-        report(f"{len(ids)} markets of 3 nodes LIVE again {trio.current_time() - began:.1f} s after the first was started")
+        report(
+            f"{len(ids)} markets of 3 nodes LIVE again {trio.current_time() - began:.1f} s after the first was started"
+        )
         assert hosts(await it.clients["a"].list_markets()) == placed
         for n in ids:
             (newest,) = (name for term, name in terms(it.rig.events, n).items() if term not in before[n])

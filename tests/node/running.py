@@ -13,6 +13,7 @@ from level4.cli.children import Child, first_line, level4
 from level4.client import AsyncReader
 from level4.model import Event
 from level4.publish import EmbeddedBroker
+from level4.publish.embedded import BrokerProcess
 from level4.simulator import Simulator
 
 START_SECONDS = 30.0
@@ -23,7 +24,7 @@ class Rig:
     """What a test holds in its hands: the simulator, the broker, and where the node is to go."""
 
     simulator: Simulator
-    broker: EmbeddedBroker
+    broker: BrokerProcess
     address: str
     folder: Path
     events: list[Event] = field(default_factory=list)
@@ -74,8 +75,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(simulator: Simulator, folder: Path) -> AsyncIterator[Rig]:
-    with EmbeddedBroker() as broker:
+async def rig(simulator: Simulator, folder: Path, broker: BrokerProcess | None = None) -> AsyncIterator[Rig]:
+    """`broker`: another one than the embedded, not started yet."""
+    with broker or EmbeddedBroker() as broker:
         async with trio.open_nursery() as nursery:
             port = await nursery.start(simulator.serve, "127.0.0.1", 0)
             yield Rig(simulator, broker, f"127.0.0.1:{port}", folder)
