@@ -61,6 +61,7 @@ class Connection(Hearing):
         self._random = random
         self._backoff = Backoff(random)
         self._outage = Outage(address)
+        self._silence = scheme_type.limits.silence_seconds
         self._failures = 0
         """Attempts in a row that opened no socket."""
 
@@ -121,7 +122,7 @@ class Connection(Hearing):
             while True:
                 await self._scouting.connects.take()
                 self.stats.attempts += 1
-                began, failed = trio.current_time(), None
+                began, failed, frames = trio.current_time(), None, self.stats.frames
                 try:
                     await self._session()
                 except Disconnected as error:
@@ -139,7 +140,8 @@ class Connection(Hearing):
                 delay = self._backoff.next(healthy)
                 if failed is None or worth_logging(self._failures):
                     self._log.info("reconnecting", within=round(delay, 3), reason=self.stats.last_reason)
-                await self._pause(delay, began, failed)
+                mute = opened is not None and self.stats.frames == frames and healthy >= self._silence
+                await self._pause(delay, began, failed, mute=mute)
 
     def _failed(self, error: Disconnected) -> None:
         """No socket could be opened. Markets whose address goes on like that are halted."""
@@ -155,12 +157,17 @@ class Connection(Hearing):
         if error.retry_after is not None:
             self._scouting.connects.pause(error.retry_after)
 
-    async def _pause(self, seconds: float, since: float, failed: Disconnected | None) -> None:
-        """Before the next attempt. Only what an outage made fail may be tried again sooner."""
-        if failed is None or failed.retry_after is not None or (failed.refused and (failed.code or 0) < 500):
-            await trio.sleep(max(seconds, (failed and failed.retry_after) or 0.0))
+    async def _pause(self, seconds: float, since: float, failed: Disconnected | None, *, mute: bool) -> None:
+        """Before the next attempt. Only what an outage made fail may be tried again sooner. `mute`: a socket was
+        opened, and nothing was ever heard."""
+        if failed is None:
+            outage = mute
         else:
-            await self._scouting.wait(seconds, since, reached=failed.reached)
+            outage = failed.retry_after is None and (not failed.refused or (failed.code or 0) >= 500)
+        if outage:
+            await self._scouting.wait(seconds, since, reached=failed is None or failed.reached)
+        else:
+            await trio.sleep(max(seconds, (failed and failed.retry_after) or 0.0))
 
     async def _session(self) -> None:
         """One socket, from opening to its end. Raises Disconnected when it cannot be opened."""
@@ -183,7 +190,7 @@ class Connection(Hearing):
                 self._socket_scope = nursery.cancel_scope
                 pace = _pace(limits.messages_per_second)
                 nursery.start_soon(self._until_disconnected, self._speak, socket, pace)
-                nursery.start_soon(self._watch, limits.silence_seconds)
+                nursery.start_soon(self._watch, self._silence)
                 if self.scheme_type.ping_seconds is not None:
                     nursery.start_soon(self._until_disconnected, self._ping, socket, pace)
                 if limits.lifetime_seconds is not None:

@@ -109,6 +109,23 @@ async def test_an_exchange_that_is_away_for_twenty_minutes(autojump_clock: MockC
         assert sum(seconds > 5 for seconds in waited) <= (10 if how == "silence" else 0), waited
 
 
+async def test_an_exchange_that_opens_sockets_and_is_mute(autojump_clock: MockClock) -> None:
+    """A socket without any frame is left after 30 s, and the next is made soon however long this has lasted."""
+    async with rig() as r:
+        r.transport.answers = books
+        await r.start(1)
+        waited = []
+        for _ in range(10):
+            r.transport.answers = None
+            r.transport.open[0].cut("gone")
+            await trio.sleep(1200)
+            r.transport.answers = books
+            returned = trio.current_time()
+            await until(lambda: r.state(1) == "LIVE")
+            waited.append(trio.current_time() - returned)
+        assert max(waited) < 30 + 5, waited
+
+
 @pytest.mark.parametrize("how", AWAY)
 async def test_what_is_told_of_an_outage(autojump_clock: MockClock, how: str) -> None:
     async with rig() as r:
