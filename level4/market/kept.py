@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from level4.book import Best, OrderBook, Sync, Verdict
+from level4.book import Best, OrderBook, Sync
+from level4.book.sync import APPLY, GAP
 from level4.market.known import Known
 from level4.market.stats import Cause
 from level4.model import Level, RawTime, Row, RowChange
@@ -116,8 +117,8 @@ class KeptBook:
             if self._joining and self._sync.joins is not None:
                 follows = self._sync.joins
             verdict = follows(self._at or 0, first, last, previous)
-            if verdict is not Verdict.APPLY:
-                if verdict is Verdict.GAP:
+            if verdict is not APPLY:
+                if verdict is GAP:
                     numbers = f"first {first}, last {last}, previous {previous}"
                     self._break(f"expected an update that follows {self._at}, got {numbers}", Cause.SEQUENCE)
                     if self._sync.rest:
