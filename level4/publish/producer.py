@@ -184,11 +184,11 @@ class Producer:
 
     def wait_for(self, topic: str, partition: int, seconds: float) -> bool:
         """Refresh until the metadata show this partition."""
-        self.refresh()
         deadline = time.monotonic() + seconds
         while self.known(topic) <= partition:
             if time.monotonic() > deadline or self._aborted:
                 return False
+            self.refresh()  # each time: the answer that comes next may have been asked for before the topic grew
             with self._lock:
                 self._net.poll(timeout_ms=_POLL_MS)
         return True

@@ -170,7 +170,7 @@ async def test_the_documented_rights_are_enough_for_a_node(secured: SecuredKafka
         await publisher.ensure_market(20)
         publisher.put(trade(20, 1))
         assert await publisher.drain(30) == 0
-        assert (publisher.stats.refused, publisher.stats.errors) == (0, 0)
+        assert (publisher.stats.refused, publisher.stats.reconnects) == (0, 0), publisher.stats.last_error
 
     await publish(secured.environment(), use)
     async with ledger_of(kafka) as (ledger, _):
