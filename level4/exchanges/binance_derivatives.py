@@ -10,7 +10,7 @@
   undocumented, some call it silent (2026); decoded, not asked for. Retail fills count in `q` though their orders are
   in no book, so trades may print inside the spread. An `X` other than `MARKET` (insurance, ADL, block) is dropped.
 * Options are often idle: the snapshot is the book until a first update proves or refutes it. Snapshots have at
-  most 1000 levels a side (weight 5 for 100, 20 for 1000), options the same.
+  most 1000 levels a side, of weight 20 (50 levels: 2, of options 1).
 * COIN-M counts contracts of `contractSize` USD. Perpetuals carry a dummy delivery date (2100-12-25); a perpetual that
   is being delisted may carry a real one.
 * 10 incoming messages a second; 200 streams a connection (some pages say 1024); a cut after 24 hours. USD-M and COIN-M
@@ -106,7 +106,7 @@ class BinanceUsdm(BinanceSpot):
     sync = seeded_by_rest(joins=binance_futures_joins, follows=binance_futures)
     streams = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@aggTrade"}
     depth_path = "/fapi/v1/depth"
-    snapshot_levels = ((100, 5), (1000, 20))
+    snapshot_levels = ((50, 2), (1000, 20))
     inverse: ClassVar[bool] = False
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
@@ -150,6 +150,7 @@ class BinanceOptions(BinanceUsdm):
     contiguous_trade_ids = False  # block trades take ids too, and are not published
     streams = {Channel.BOOK: "@depth@100ms", Channel.TRADES: "@optionTrade"}
     depth_path = "/eapi/v1/depth"
+    snapshot_levels = ((50, 1), (1000, 20))
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:

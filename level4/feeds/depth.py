@@ -95,7 +95,7 @@ class Depth:
         """Fetch a deeper snapshot while the book goes on, once."""
         self._busy = True
         kinds, generation = connection.scheme_type.snapshot_levels, subscription.generation
-        levels, weight = _at_least(kinds, max(market.levels_wanted, kinds[1][0]))
+        levels, weight = _at_least(kinds, max(market.deeper_levels, kinds[1][0]))
         chosen = self._url(connection, subscription, levels), weight
         try:
             body = await self._get(connection, subscription, market.expect_deeper, lambda: chosen)

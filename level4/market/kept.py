@@ -53,7 +53,7 @@ class KeptBook:
         self.levels: int | None = None
         """How many levels a side the snapshot can hold that comes next; None: all."""
         self.levels_wanted = 0
-        """A snapshot of fewer levels has proved to be too small for this market."""
+        """A snapshot of fewer levels has just proved to be too small for this market; the next must not be."""
         self._known = Known()
         self._worn = False
         """Whether half of what is known of the book has been used up."""
@@ -82,6 +82,7 @@ class KeptBook:
         self._depth = depth
         self._book.load(bids, asks)
         self._known, self._worn, self._deeper = Known(bids, asks, self.levels), False, None
+        self.levels_wanted = 0
         self._whole, self._at, self._joining, self._olds = True, last, True, 0
         kept, self._kept = self._kept, []
         for i, (more_bids, more_asks, first, newest, previous, time) in enumerate(kept):
@@ -192,6 +193,11 @@ class KeptBook:
             return False
         return self._worn or (leisure and (self._known.levels or 0) < enough)
 
+    @property
+    def deeper_levels(self) -> int:
+        """How many levels a side a deeper snapshot should have at least."""
+        return (self._known.levels or 0) + 1
+
     def expect_deeper(self) -> None:
         """A deeper snapshot is being asked for: updates are kept for it."""
         if self._whole:
@@ -205,10 +211,10 @@ class KeptBook:
         """Whether the best is beyond what is known."""
         known = self._known
         self._worn = known.worn(best)
-        if not self._worn:
-            return False
-        self.levels_wanted = max(self.levels_wanted, (known.levels or 0) + 1)
-        return known.left(best)
+        if self._worn and known.left(best):
+            self.levels_wanted = self.deeper_levels
+            return True
+        return False
 
     def _keep_for_deeper(self, delta: _Delta) -> None:
         if self._deeper is not None:

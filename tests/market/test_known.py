@@ -66,7 +66,7 @@ def spreads(stage: Stage) -> list[Spread]:
 def test_beyond_what_is_known_is_a_gap_and_the_next_snapshot_is_deeper() -> None:
     stage = live()
     take_bids(stage, 100, 92, 1001)
-    assert (stage.state, stage.market.levels_wanted) == (FeedState.LIVE, 11)
+    assert (stage.state, stage.market.levels_wanted) == (FeedState.LIVE, 0)
     stage.market.delta([("50", "3")], [], 1002, 1002)
     stage.settle()
     stage.wishes.clear()
@@ -74,6 +74,7 @@ def test_beyond_what_is_known_is_a_gap_and_the_next_snapshot_is_deeper() -> None
     assert stage.state is FeedState.SYNCING
     assert stage.wishes == ["fetch"]
     assert stage.market.stats.gaps == {Cause.DEPTH: 1}
+    assert stage.market.levels_wanted == 11
     assert "50" not in [event.bid_price for event in spreads(stage)], "90 may well be there"
 
 
@@ -211,7 +212,7 @@ def test_no_record_is_ever_wrong_whatever_the_market_does(sync: object, seed_num
         return [(str(p), str(s)) for p, s in bids], [(str(p), str(s)) for p, s in asks]
 
     def fetch() -> None:
-        levels = 5 if stage.market.levels_wanted <= 5 else 20
+        levels = 5 if stage.market.levels_wanted <= 5 or random.random() < 0.3 else 20
         stage.market.levels = levels
         stage.market.snapshot(*shown(levels), number)
         stage.market.levels = None
