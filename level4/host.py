@@ -48,7 +48,8 @@ READ_SECONDS: Final = 2.0
 MOVE_SECONDS: Final = 28.0
 """For one market to move: its new host may have to wait for the exchange."""
 ANSWER_SECONDS: Final = 4.0
-MOVES_AT_ONCE: Final = 8
+MOVES_AT_ONCE: Final = 32
+"""A move waits for the exchange most of its time: so a node ends in one wave, two if it hosts many."""
 
 log = structlog.get_logger(__name__)
 
