@@ -156,6 +156,7 @@ def test_what_is_older_is_left_out_and_is_no_evidence() -> None:
     old = [book(TIME - 1), bbo(TIME - 70, BIDS[1], ASKS[1]), bbo(TIME + 70, BIDS[1], ASKS[1])]
     assert heard(one, *old).calls == []
     assert told(heard(one, book(TIME)))[0][0] == TIME + 70  # a repeated book is evidence
+    assert heard(one, book(TIME + 540), bbo(TIME + 140, BIDS[1], ASKS[1])).calls[1:] == []  # the book has overtaken it
     assert told(heard(one, bbo(TIME, BIDS[1], ASKS[1], coin="ETH"), book(TIME, coin="ETH")))[0][0] == TIME
 
 
