@@ -69,6 +69,39 @@ async def test_a_torn_network(
         report(f"{late_records(it.rig.events)} late records of former hosts, all marked by their epoch")
 
 
+@pytest.mark.slow
+async def test_a_node_that_lost_kafka_alone_is_relieved_after_thirty_seconds(
+    tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    """Gossip goes on and says that it lives; it publishes nothing meanwhile."""
+    ids = set(range(1, 13))
+    async with torn_cluster(tmp_path) as it:
+        await it.start_all("a", "b", "c")
+        await started(it.clients["a"], *(market(n) for n in ids))
+        await it.rig.until(partial(all_live_on, ids=ids, nodes=it.nodes), 60)
+        assert hosts(await it.clients["a"].list_markets())["c"]
+
+        began = trio.current_time()
+        it.switch.cut("c", it.rig.broker.port)
+        await until_nodes(it.clients["a"], lambda nodes: state_of(nodes, "c") == "NOT_READY")
+        said = trio.current_time() - began
+        await it.rig.until(partial(all_live_on, ids=ids, nodes="ab"), 60)
+        taken = trio.current_time() - began
+        it.switch.heal()
+        await until_nodes(it.clients["a"], partial(all_ready, names=set("abc")))
+        healed = trio.current_time() - began - taken
+        report(
+            f"c is told not to be ready after {said:.1f} s, relieved after {taken:.1f} s, ready after {healed:.1f} s"
+        )
+        assert not it.told("node failed", "c")
+        assert 25 < taken < 40
+        assert healed < LIMIT_SECONDS
+
+
+def state_of(nodes: list[Node], name: str) -> str:
+    return next((node.state for node in nodes if node.name == name), "")
+
+
 def late_records(events: Sequence[Event]) -> int:
     integrity = Integrity()
     for event in events:
