@@ -2,8 +2,8 @@
 by third parties, 2026-09-24).
 
 * A perpetual's symbol is its name in the universe, case-sensitive (`BTC`, `kPEPE`; `xyz:SP500` on a dex of somebody
-  else); a spot market's is `PURR/USDC` or `@107`. **A name that is not listed ends the connection without a word**; a
-  delisted one is acknowledged and shows an empty book.
+  else); a spot market's is `PURR/USDC` or `@107`. **A name that is not listed ends the connection without a word**, and
+  all markets on it; names are those of the list, and a delisted one stays known: acknowledged, with an empty book.
 * Two channels make a book. `bbo` tells the best bid and ask of each block (about 70 ms) in which they changed; `l2Book`
   with `fast` tells five levels whole every 0.54 s, changed or not (20 levels every 5.4 s without it, since 2026-06). A
   book is the last `l2Book` with the touch of a later `bbo` on top, and what that has passed cut away: the best is that
