@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 _LONGEST_SLEEP = 1.0
 """A frame may bring a market's next deadline forward without waking its task; it is seen so late at most."""
 _SHORTEST_SLEEP = 0.01
+_QUEUED = "the exchange allows no more REST requests now"
 _ACK_SECONDS = 2.0
 """How long a REST snapshot waits for the exchange to acknowledge the subscription: one taken before the stream begins
 could only be thrown away, and costs weight."""
@@ -126,6 +127,8 @@ class Feed:
         self._fetches = Backoff(random, base=0.5)
         self._fetching = self._probing = self._queued = self._probe_queued = False
         self._depth = Depth(rest, addresses)
+        self._fetch_failure = ""
+        """Why the last try to get the snapshot failed; empty: it did not."""
         self._outage: Outage | None = None
         """While the address of snapshots refuses us or is away."""
         self._log = log.bind(market=str(request))
@@ -184,8 +187,8 @@ class Feed:
                 if wishes.failure is not None:
                     raise wishes.failure
                 now = trio.current_time()
-                if self._queued:
-                    self.market.snapshot_waits(now)
+                if self._queued or (self._fetching and self._fetch_failure):
+                    self.market.snapshot_waits(self._fetch_failure or _QUEUED, now)
                 if self._probe_queued:
                     self.market.probe_waits(now)
                 if now >= self.market.next_tick():
@@ -234,6 +237,7 @@ class Feed:
             try:
                 taken = await self.snapshot(book.connection, subscription)
             except (RestUnavailableError, RestRefusedError) as error:
+                self._fetch_failure = str(error)
                 self._no_snapshots(self._addresses.rest(book.connection.scheme_type), error)
                 await trio.sleep(self._failed_fetch(error))
                 continue
@@ -242,6 +246,7 @@ class Feed:
         self.stats.snapshots += 1
         self._fetches.failures = 0
         self._fetching = False
+        self._fetch_failure = ""
         self._outage = None
         if self.market.state is FeedState.HALTED:
             book.connection.roster.resubscribe(subscription, (Channel.BOOK,))

@@ -265,11 +265,12 @@ class Market(Telling):
             shown = "REST shows another book" if doubt is Doubt.REFUTED else "a new subscription brought no book"
             self._resync.abandon(self._doubted(shown, now_ns, now), now)
 
-    def snapshot_waits(self, now: float) -> None:
-        """The snapshot that was asked for has to wait for the exchange's allowance."""
+    def snapshot_waits(self, why: str, now: float) -> None:
+        """The snapshot that was asked for has to wait, for the exchange's allowance or because REST is away. Nothing is
+        wrong with the subscription: asking anew, or a new connection, would not help."""
         self._resync.postpone(now)
         if self.state is _S.SYNCING:
-            self.reason = "waits for its snapshot: the exchange allows no more REST requests now"
+            self.reason = f"waits for its snapshot: {why}"
 
     def deepen(
         self, bids: list[Level], asks: list[Level], last: int | None, levels: int, now_ns: int, now: float

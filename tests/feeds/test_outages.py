@@ -202,10 +202,14 @@ async def test_snapshots_that_cannot_be_had(autojump_clock: MockClock, status: i
 
     async with rig(FakeRestScheme, answer=answer) as r:
         await r.start(1)
+        market = r.feeds.market(1)
+        assert market is not None
         for _ in range(20):
             await trio.sleep(20)
+            assert "waits for its snapshot: GET" in str(market.reason) or r.state(1) == "HALTED"
             r.transport.open[-1].give('{"t":"nothing"}')
         assert r.state(1) == "HALTED"
+        assert len(r.transport.sockets) == 1, "the connection cannot help it, and carries the trades"
         assert f"https://api.fake.example {said} for" in str(r.published.reasons(1, "halted")[0])
         status = 200
         for _ in range(4):
