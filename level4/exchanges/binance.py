@@ -25,8 +25,8 @@ from msgspec import Struct, ValidationError, field
 
 from level4.book import binance_spot, seeded_by_rest
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, batches, decoder, message, milliseconds_us
-from level4.model import Instrument, Level, Markets, MarketType, Notice
+from level4.exchanges.wire import any_json, batches, decoder, message, milliseconds_us, spot
+from level4.model import Instrument, Level, Markets, Notice
 
 
 class Depth(Struct, gc=False, tag_field="e", tag="depthUpdate"):
@@ -145,20 +145,14 @@ class BinanceSpot(Scheme):
     def ping(self) -> str | None:
         return None
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("SUBSCRIBE", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("UNSUBSCRIBE", channels, symbols)
-
-    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for batch in batches(symbols, self.limits.symbols_per_message):
             self._id += 1
-            if method == "SUBSCRIBE":
+            if verb == "subscribe":
                 self._requested[self._id] = channels, batch
             streams = [symbol.lower() + self.streams[channel] for symbol in batch for channel in channels]
-            requests.append(message({"method": method, "params": streams, "id": self._id}))
+            requests.append(message({"method": verb.upper(), "params": streams, "id": self._id}))
         return requests
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
@@ -226,15 +220,13 @@ class BinanceSpot(Scheme):
         for listed in _decode_info(bodies[0]).symbols:
             tick, lot = steps(listed.filters)
             instruments.append(
-                Instrument(
-                    exchange=cls.exchange,
-                    type=MarketType.SPOT,
-                    symbol=f"{listed.base_asset}/{listed.quote_asset}",
-                    native_symbol=listed.symbol,
-                    base=listed.base_asset,
-                    quote=listed.quote_asset,
-                    tick=tick,
-                    lot=lot,
+                spot(
+                    cls.exchange,
+                    listed.base_asset,
+                    listed.quote_asset,
+                    listed.symbol,
+                    tick,
+                    lot,
                     active=listed.status == "TRADING",
                 )
             )

@@ -99,22 +99,16 @@ class Bitflyer(Scheme):
         self._id = 0
         self._requested: dict[int, tuple[str, Channel]] = {}
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for symbol in symbols:
             for channel in channels:
                 for prefix in _PREFIXES[channel]:
                     self._id += 1
-                    if method == "subscribe":
+                    if verb == "subscribe":
                         self._requested[self._id] = symbol, channel
                     params = {"channel": prefix + symbol}
-                    requests.append(message({"jsonrpc": "2.0", "method": method, "params": params, "id": self._id}))
+                    requests.append(message({"jsonrpc": "2.0", "method": verb, "params": params, "id": self._id}))
         return requests
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:

@@ -114,15 +114,9 @@ class Bitmex(Scheme):
     ping_seconds = 5.0
     exchange_us = staticmethod(iso_us)
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, op: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         return [
-            message({"op": op, "args": [_TOPICS[channel].format(symbol) for symbol in batch for channel in channels]})
+            message({"op": verb, "args": [_TOPICS[channel].format(symbol) for symbol in batch for channel in channels]})
             for batch in batches(symbols, self.limits.symbols_per_message)
         ]
 

@@ -27,8 +27,8 @@ from msgspec import Struct, ValidationError
 from level4.book import seeded_by_rest
 from level4.book.rules import newer, unproven
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, decoder, message, microseconds_us, step
-from level4.model import Instrument, Level, Markets, MarketType, Notice
+from level4.exchanges.wire import any_json, decoder, message, microseconds_us, spot, step
+from level4.model import Instrument, Level, Markets, Notice
 
 
 class _Data(Struct, gc=False):
@@ -93,16 +93,10 @@ class BitstampDiff(Scheme):
     book: ClassVar[str] = "diff_order_book_"
     """What the name of the book's channel begins with."""
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("bts:subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("bts:unsubscribe", channels, symbols)
-
-    def _requests(self, event: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         names = {Channel.BOOK: self.book, Channel.TRADES: _TRADES}
         return [
-            message({"event": event, "data": {"channel": names[channel] + symbol}})
+            message({"event": f"bts:{verb}", "data": {"channel": names[channel] + symbol}})
             for symbol in symbols
             for channel in channels
         ]
@@ -170,15 +164,13 @@ class BitstampDiff(Scheme):
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
         return [
-            Instrument(
-                exchange=cls.exchange,
-                type=MarketType.SPOT,
-                symbol=f"{listed.base_currency}/{listed.counter_currency}",
-                native_symbol=listed.market_symbol,
-                base=listed.base_currency,
-                quote=listed.counter_currency,
-                tick=step(listed.counter_decimals),
-                lot=step(listed.base_decimals),
+            spot(
+                cls.exchange,
+                listed.base_currency,
+                listed.counter_currency,
+                listed.market_symbol,
+                step(listed.counter_decimals),
+                step(listed.base_decimals),
                 active=listed.trading == "Enabled",
             )
             for listed in _decode_listed(bodies[0])

@@ -18,8 +18,8 @@ from msgspec import Struct, ValidationError
 
 from level4.book import seeded_in_stream
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, batches, decoder, iso_us, message
-from level4.model import Instrument, Level, Markets, MarketType, TakerSide
+from level4.exchanges.wire import any_json, batches, decoder, iso_us, message, spot
+from level4.model import Instrument, Level, Markets, TakerSide
 
 TAKER_OF_MAKER: dict[Literal["buy", "sell"], TakerSide] = {"buy": "sell", "sell": "buy"}
 
@@ -152,15 +152,13 @@ class CoinbaseExchange(Scheme):
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
         return [
-            Instrument(
-                exchange=cls.exchange,
-                type=MarketType.SPOT,
-                symbol=f"{product.base_currency}/{product.quote_currency}",
-                native_symbol=product.id,
-                base=product.base_currency,
-                quote=product.quote_currency,
-                tick=product.quote_increment,
-                lot=product.base_increment,
+            spot(
+                cls.exchange,
+                product.base_currency,
+                product.quote_currency,
+                product.id,
+                product.quote_increment,
+                product.base_increment,
                 active=product.status == "online" and not product.trading_disabled,
             )
             for product in _decode_products(bodies[0])

@@ -25,8 +25,8 @@ from msgspec import Struct, ValidationError
 from level4.book import seeded_in_stream
 from level4.exchanges.coinbase import TAKER_OF_MAKER
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, batches, decoder, iso_us, message
-from level4.model import Instrument, Level, Markets, MarketType
+from level4.exchanges.wire import any_json, batches, decoder, iso_us, message, spot
+from level4.model import Instrument, Level, Markets
 
 
 class _Level(Struct, gc=False):
@@ -119,15 +119,9 @@ class CoinbaseAdvanced(Scheme):
     def greeting(self) -> list[str]:
         return [message({"type": "subscribe", "channel": "heartbeats"})]
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, kind: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         return [
-            message({"type": kind, "product_ids": batch, "channel": _NAMES[channel]})
+            message({"type": verb, "product_ids": batch, "channel": _NAMES[channel]})
             for batch in batches(symbols, self.limits.symbols_per_message)
             for channel in channels
         ]
@@ -179,15 +173,13 @@ class CoinbaseAdvanced(Scheme):
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
         return [
-            Instrument(
-                exchange=cls.exchange,
-                type=MarketType.SPOT,
-                symbol=f"{product.base_currency_id}/{product.quote_currency_id}",
-                native_symbol=product.product_id,
-                base=product.base_currency_id,
-                quote=product.quote_currency_id,
-                tick=product.price_increment or product.quote_increment,
-                lot=product.base_increment,
+            spot(
+                cls.exchange,
+                product.base_currency_id,
+                product.quote_currency_id,
+                product.product_id,
+                product.price_increment or product.quote_increment,
+                product.base_increment,
                 active=product.status == "online"
                 and not (product.trading_disabled or product.is_disabled or product.view_only),
             )

@@ -105,18 +105,12 @@ class Deribit(Scheme):
     def ping(self) -> str:
         return self._call("public/test", {})
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("public/subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("public/unsubscribe", channels, symbols)
-
-    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for batch in batches(symbols, self.limits.symbols_per_message):
             names = [f"{_NAMES[channel]}.{symbol}.100ms" for symbol in batch for channel in channels]
-            requests.append(self._call(method, {"channels": names}))
-            if method == "public/subscribe":
+            requests.append(self._call(f"public/{verb}", {"channels": names}))
+            if verb == "subscribe":
                 self._requested[self._id] = names
         return requests
 

@@ -24,8 +24,8 @@ from msgspec import Struct, ValidationError
 from level4.book import seeded_in_stream
 from level4.book.rules import overlaps
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, decoder, literal, message, nanoseconds_us
-from level4.model import Instrument, Level, Markets, MarketType
+from level4.exchanges.wire import any_json, decoder, literal, message, nanoseconds_us, spot
+from level4.model import Instrument, Level, Markets
 
 
 class _Frame(Struct, gc=False):
@@ -93,18 +93,12 @@ class Gemini(Scheme):
         self._begun: set[str] = set()
         """Symbols whose whole book has come."""
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for symbol in symbols:
             self._id += 1
             streams = [f"{symbol}@{_STREAMS[channel]}" for channel in channels]
-            requests.append(message({"id": self._id, "method": method, "params": streams}))
+            requests.append(message({"id": self._id, "method": verb, "params": streams}))
         return requests
 
     def ping(self) -> str:
@@ -133,9 +127,7 @@ class Gemini(Scheme):
                 self._begun.add(content.s)
                 markets[content.s].snapshot(bids, asks, last, None, content.E)
         elif content.t is not None and content.m is not None:
-            markets[content.s].trade(
-                "sell" if content.m else "buy", content.p, content.q, str(content.t), content.E
-            )
+            markets[content.s].trade("sell" if content.m else "buy", content.p, content.q, str(content.t), content.E)
         else:
             markets.unknown(content.e or "bookTicker")
 
@@ -176,15 +168,13 @@ def instruments(bodies: Sequence[bytes], spell: Callable[[str], str]) -> list[In
         if detail is not None and detail.product_type == "spot":
             base, quote = detail.base_currency.upper(), detail.quote_currency.upper()
             found.append(
-                Instrument(
-                    exchange="GEMINI",
-                    type=MarketType.SPOT,
-                    symbol=f"{base}/{quote}",
-                    native_symbol=spell(symbol),
-                    base=base,
-                    quote=quote,
-                    tick=None if detail.quote_increment is None else literal(detail.quote_increment),
-                    lot=None if detail.tick_size is None else literal(detail.tick_size),
+                spot(
+                    "GEMINI",
+                    base,
+                    quote,
+                    spell(symbol),
+                    None if detail.quote_increment is None else literal(detail.quote_increment),
+                    None if detail.tick_size is None else literal(detail.tick_size),
                     active=detail.status != "closed",
                 )
             )

@@ -99,23 +99,17 @@ class Hitbtc(Scheme):
         self._id = 0
         self._requested: dict[int, Sequence[str]] = {}
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for batch in batches(symbols, self.limits.symbols_per_message):
             for channel in channels:
                 self._id += 1
                 params: dict[str, Any] = {"symbols": batch}
-                if method == "subscribe":
+                if verb == "subscribe":
                     self._requested[self._id] = batch
                     if channel is Channel.TRADES:
                         params["limit"] = 0
-                requests.append(message({"method": method, "ch": _NAMES[channel], "params": params, "id": self._id}))
+                requests.append(message({"method": verb, "ch": _NAMES[channel], "params": params, "id": self._id}))
         return requests
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:

@@ -13,8 +13,8 @@ from msgspec import Struct, ValidationError
 
 from level4.exchanges.hitbtc import Hitbtc
 from level4.exchanges.scheme import Channel
-from level4.exchanges.wire import any_json, decoder, iso_us, message
-from level4.model import Instrument, Level, Markets, MarketType, TakerSide
+from level4.exchanges.wire import any_json, decoder, iso_us, message, spot
+from level4.model import Instrument, Level, Markets, TakerSide
 
 
 class _Level(Struct, gc=False):
@@ -95,15 +95,15 @@ class HitbtcV2(Hitbtc):
         super().__init__()
         self._asked: dict[int, tuple[str, Channel]] = {}
 
-    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for symbol in symbols:
             for channel in channels:
                 self._id += 1
-                if method == "subscribe":
+                if verb == "subscribe":
                     self._asked[self._id] = symbol, channel
                 params: dict[str, Any] = {"symbol": symbol}
-                requests.append(message({"method": method + _NAMES[channel], "params": params, "id": self._id}))
+                requests.append(message({"method": verb + _NAMES[channel], "params": params, "id": self._id}))
         return requests
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
@@ -147,15 +147,13 @@ class HitbtcV2(Hitbtc):
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
         return [
-            Instrument(
-                exchange=cls.exchange,
-                type=MarketType.SPOT,
-                symbol=f"{listed.base_currency}/{listed.quote_currency}",
-                native_symbol=listed.id,
-                base=listed.base_currency,
-                quote=listed.quote_currency,
-                tick=listed.tick_size,
-                lot=listed.quantity_increment,
+            spot(
+                cls.exchange,
+                listed.base_currency,
+                listed.quote_currency,
+                listed.id,
+                listed.tick_size,
+                listed.quantity_increment,
             )
             for listed in _decode_symbols(bodies[0])
         ]

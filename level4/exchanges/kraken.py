@@ -20,8 +20,8 @@ from msgspec import Struct, ValidationError
 
 from level4.book import KRAKEN_CHECKSUM
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, batches, decoder, iso_us, message, step
-from level4.model import Instrument, Level, Markets, MarketType, Notice, TakerSide
+from level4.exchanges.wire import any_json, batches, decoder, iso_us, message, spot, step
+from level4.model import Instrument, Level, Markets, Notice, TakerSide
 
 DEPTH = 1000
 CHANNEL_OF = {"book": Channel.BOOK, "trade": Channel.TRADES}
@@ -90,13 +90,7 @@ class KrakenSpotV2(Scheme):
     def __init__(self) -> None:
         self._depths: dict[str, int] = {}
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, method: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for batch in batches(symbols, self.limits.symbols_per_message):
             for channel in channels:
@@ -105,9 +99,9 @@ class KrakenSpotV2(Scheme):
                     params = {"channel": "book", "symbol": batch, "depth": DEPTH}
                 if self.asset_class is not None:
                     params["asset_class"] = self.asset_class
-                if method == "subscribe":
+                if verb == "subscribe":
                     params["snapshot"] = channel is Channel.BOOK
-                requests.append(message({"method": method, "params": params}))
+                requests.append(message({"method": verb, "params": params}))
         return requests
 
     def decode(self, frame: str | bytes, received_ns: int, markets: Markets) -> None:
@@ -194,15 +188,13 @@ def _pairs(body: bytes) -> list[AssetPair]:
 def _instrument(pair: AssetPair, *, v1: bool) -> Instrument:
     old = pair.wsname or ""
     base, quote = (_MODERN.get(leg, leg) for leg in old.split("/"))
-    return Instrument(
-        exchange="KRAKEN",
-        type=MarketType.SPOT,
-        symbol=f"{base}/{quote}",
-        native_symbol=old if v1 else f"{base}/{quote}",
-        base=base,
-        quote=quote,
-        tick=pair.tick_size or step(pair.pair_decimals),
-        lot=step(pair.lot_decimals),
+    return spot(
+        "KRAKEN",
+        base,
+        quote,
+        old if v1 else f"{base}/{quote}",
+        pair.tick_size or step(pair.pair_decimals),
+        step(pair.lot_decimals),
         active=pair.status == "online",
     )
 
@@ -210,5 +202,3 @@ def _instrument(pair: AssetPair, *, v1: bool) -> Instrument:
 def instruments_v1(body: bytes) -> list[Instrument]:
     """The same list for the old protocol, whose native symbols are the `wsname`s."""
     return [_instrument(pair, v1=True) for pair in _pairs(body)]
-
-

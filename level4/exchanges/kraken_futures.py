@@ -124,15 +124,9 @@ class KrakenFuturesV1(Scheme):
     def ping(self) -> str | None:
         return None
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, event: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         return [
-            message({"event": event, "feed": _FEEDS[channel], "product_ids": batch})
+            message({"event": verb, "feed": _FEEDS[channel], "product_ids": batch})
             for batch in batches(symbols, self.limits.symbols_per_message)
             for channel in channels
         ]

@@ -76,16 +76,10 @@ class KrakenSpotV1(Scheme):
         self._acked_us: dict[str, int] = {}
         """When a pair's trades were acknowledged, until its first trades came."""
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, event: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         names = {Channel.BOOK: {"name": "book", "depth": DEPTH}, Channel.TRADES: {"name": "trade"}}
         return [
-            message({"event": event, "pair": batch, "subscription": names[channel]})
+            message({"event": verb, "pair": batch, "subscription": names[channel]})
             for batch in batches(symbols, self.limits.symbols_per_message)
             for channel in channels
         ]

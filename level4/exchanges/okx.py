@@ -120,17 +120,11 @@ class Okx(Scheme):
     def ping(self) -> str:
         return "ping"
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, op: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         requests = []
         for batch in batches(symbols, self.limits.symbols_per_message):
             args = [{"channel": _NAMES[channel], "instId": symbol} for symbol in batch for channel in channels]
-            requests.append(message({"op": op, "args": args}))
+            requests.append(message({"op": verb, "args": args}))
         return requests
 
     def sent(self, text: str, sent_ns: int) -> None:

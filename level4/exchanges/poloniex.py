@@ -21,8 +21,8 @@ from msgspec import Struct, ValidationError
 from level4.book import seeded_in_stream
 from level4.book.rules import names_previous
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, decoder, message, milliseconds_us, step
-from level4.model import Instrument, Level, Markets, MarketType, TakerSide
+from level4.exchanges.wire import any_json, decoder, message, milliseconds_us, spot, step
+from level4.model import Instrument, Level, Markets, TakerSide
 
 
 class _Book(Struct, gc=False, rename="camel"):
@@ -93,15 +93,9 @@ class Poloniex(Scheme):
     ping_seconds = 15.0
     exchange_us = staticmethod(milliseconds_us)
 
-    def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("subscribe", channels, symbols)
-
-    def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
-        return self._requests("unsubscribe", channels, symbols)
-
-    def _requests(self, event: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         return [
-            message({"event": event, "channel": [_NAMES[channel]], "symbols": [symbol]})
+            message({"event": verb, "channel": [_NAMES[channel]], "symbols": [symbol]})
             for symbol in symbols
             for channel in channels
         ]
@@ -117,14 +111,10 @@ class Poloniex(Scheme):
             return
         if isinstance(content, _Trades):
             for trade in content.data:
-                markets[trade.symbol].trade(
-                    trade.taker_side, trade.price, trade.quantity, trade.id, trade.create_time
-                )
+                markets[trade.symbol].trade(trade.taker_side, trade.price, trade.quantity, trade.id, trade.create_time)
         elif content.action == "update":
             for book in content.data:
-                markets[book.symbol].delta(
-                    book.bids, book.asks, None, book.id, book.last_id, None, book.create_time
-                )
+                markets[book.symbol].delta(book.bids, book.asks, None, book.id, book.last_id, None, book.create_time)
         else:
             for book in content.data:
                 markets[book.symbol].snapshot(book.bids, book.asks, book.id, None, book.create_time)
@@ -151,15 +141,13 @@ class Poloniex(Scheme):
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
         return [
-            Instrument(
-                exchange=cls.exchange,
-                type=MarketType.SPOT,
-                symbol=f"{listed.base_currency_name}/{listed.quote_currency_name}",
-                native_symbol=listed.symbol,
-                base=listed.base_currency_name,
-                quote=listed.quote_currency_name,
-                tick=step(listed.symbol_trade_limit.price_scale),
-                lot=step(listed.symbol_trade_limit.quantity_scale),
+            spot(
+                cls.exchange,
+                listed.base_currency_name,
+                listed.quote_currency_name,
+                listed.symbol,
+                step(listed.symbol_trade_limit.price_scale),
+                step(listed.symbol_trade_limit.quantity_scale),
                 active=listed.state == "NORMAL",
             )
             for listed in _decode_symbols(bodies[0])

@@ -82,9 +82,13 @@ class Scheme:
 
     def subscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
         """Messages that subscribe these native symbols, at most `limits.symbols_per_message` symbols each."""
-        raise NotImplementedError
+        return self.requests("subscribe", channels, symbols)
 
     def unsubscribe(self, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+        return self.requests("unsubscribe", channels, symbols)
+
+    def requests(self, verb: str, channels: Sequence[Channel], symbols: Sequence[str]) -> list[str]:
+        """Both of these, for protocols whose messages differ in a word: `subscribe`, `unsubscribe`."""
         raise NotImplementedError
 
     def ping(self) -> str | None:

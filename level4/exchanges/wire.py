@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from level4.model import RawTime
+from level4.model import Instrument, MarketType, RawTime
 from level4.model.decimals import plain
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -117,6 +117,30 @@ def unified(
     """CCXT's unified symbol: `BTC/USDT`, `BTC/USDT:USDT`, `BTC/USD:BTC-261225-60000-C`. `expiry`: ISO date."""
     day = expiry.replace("-", "")[2:] if expiry else None
     return "-".join(term for term in (f"{base}/{quote}" + (f":{settle}" if settle else ""), day, strike, right) if term)
+
+
+def spot(
+    exchange: str,
+    base: str,
+    quote: str,
+    native_symbol: str,
+    tick: str | None = None,
+    lot: str | None = None,
+    *,
+    active: bool = True,
+) -> Instrument:
+    """A spot market, sized in its base."""
+    return Instrument(
+        exchange=exchange,
+        type=MarketType.SPOT,
+        symbol=unified(base, quote),
+        native_symbol=native_symbol,
+        base=base,
+        quote=quote,
+        tick=tick,
+        lot=lot,
+        active=active,
+    )
 
 
 def literal(number: Any) -> str:
