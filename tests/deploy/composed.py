@@ -15,9 +15,11 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import trio
 from covering import Stream
 from podman import ROOT, Podman
+from prometheus_client.parser import text_string_to_metric_families
 
 from level4.client import AsyncReader
 from level4.model import Event, Spread
@@ -64,6 +66,16 @@ class Composed:
         fields = (process / "stat").read_text().rpartition(") ")[2].split()
         return int(resident) / 1000, (int(fields[11]) + int(fields[12])) / _TICKS
 
+    def metrics(self, node: str) -> str:
+        """What Prometheus would read. The port is not published; this machine is on the containers' network, too."""
+        return httpx.get(f"http://{address(self._podman, node)}:9464/metrics", trust_env=False).text
+
+    def doctor(self, node: str) -> list[dict[str, str]]:
+        """What `level4 doctor` finds in a node's container."""
+        told = self._podman("exec", name(node), "level4", "doctor", "--json", "--exchange", "kraken", check=False)
+        findings: list[dict[str, str]] = json.loads(told)
+        return findings
+
     # what is done to it
 
     def kill(self, node: str) -> None:
@@ -81,6 +93,16 @@ class Composed:
 
     def reconnect(self, node: str) -> None:
         self._podman("network", "connect", "--alias", "level4", "--alias", node, f"{PROJECT}_default", name(node))
+
+
+def address(podman: Podman, service: str) -> str:
+    [network] = json.loads(podman("inspect", name(service)))[0]["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
+def metric(text: str, wanted: str) -> float:
+    [value] = [s.value for family in text_string_to_metric_families(text) for s in family.samples if s.name == wanted]
+    return value
 
 
 def name(service: str) -> str:

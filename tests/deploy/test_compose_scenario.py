@@ -13,7 +13,7 @@ from pathlib import Path
 import broker_image
 import pytest
 import trio
-from composed import NODES, Composed, Watched, grpcurl, level4, name, now_us, watching
+from composed import NODES, Composed, Watched, grpcurl, level4, metric, name, now_us, watching
 from covering import Stream
 from podman import ROOT, Podman
 
@@ -33,6 +33,7 @@ LIVE_SECONDS, TAKEOVER_SECONDS, HEAL_SECONDS = 60.0, 15.0, 30.0
 UNCOVERED_SECONDS = 2.0
 IDLE_SECONDS = 10.0
 APART_SECONDS = 20.0
+FAILOVERS = "level4_failover_seconds_count"
 KILLED_SECONDS = 40.0
 """How long is waited for what must have happened long before: the figure is judged, not the patience."""
 
@@ -107,6 +108,10 @@ class _Story:
             addresses = {ipaddress.ip_address(host) for host in told.values()}
             assert len(addresses) == len(NODES), told
             assert all(address.is_private and not address.is_loopback for address in addresses), told
+        findings = {one["check"]: one for one in self._cluster.doctor("node2")}
+        assert not [one for one in findings.values() if one["verdict"] == "fail"], findings
+        for node in NODES:
+            assert "full-size datagrams pass both ways" in findings[f"member {node}"]["text"]
         asked = time.monotonic()
         reply = grpcurl("node1", "StartMarket", {"market": self._message(1)})
         assert reply["node"]["name"] in NODES, reply
@@ -150,6 +155,8 @@ class _Story:
         self._tell(f"podman kill of a node with {len(lost)} markets: all LIVE elsewhere after s", took)
         assert took < TAKEOVER_SECONDS
         await self._one_host_each(5.0)
+        counted = sum(metric(self._cluster.metrics(node), FAILOVERS) for node in NODES if node != victim)
+        assert counted == len(lost), f"{counted} failovers in the metrics"
         self._cluster.start(victim)
         await self._ready()
         await self._given_markets(victim, by="node1")
@@ -203,6 +210,7 @@ class _Story:
         print(f"{sum(account.records for account in integrity.accounts.values()):,} records, "
               f"{sum(account.duplicates for account in integrity.accounts.values())} duplicates, "
               f"{sum(account.old_host for account in integrity.accounts.values())} of old hosts, lost: {lost or 0}")
+        assert not lost
 
     def _whole(self, began: int) -> None:
         """Hosts that followed each other meanwhile say where the one before ended."""

@@ -64,12 +64,25 @@ def test_with_nothing_but_a_name_and_kafka_it_serves_and_ends_in_order(podman: P
         assert {"level4.rpc.Control", "grpc.health.v1.Health"} <= set(services)
         nodes = json.loads(grpcurl(port, "level4.rpc.Control/ListNodes"))["nodes"]
         assert nodes[0]["name"] == "node1"
+        [network] = json.loads(podman("inspect", node.name))[0]["NetworkSettings"]["Networks"].values()
+        assert nodes[0]["address"] == f"{network['IPAddress']}:50051", "where others can call it"
+        assert not [line for line in node.log() if "cannot" in str(line["event"])]
         assert any("is open" in str(line["event"]) for line in node.log())
         assert node.run("id", "-u") == "10001"
         assert not node.healthy(), "Kafka is away: it lives, and is not ready"
         node.run("level4", "probe", "--live")
         code, seconds = node.stop()
         assert (code, seconds < STOP_SECONDS) == (0, True), f"{code} after {seconds:.1f} s: {node.log()[-3:]}"
+
+
+def test_without_a_network_it_says_that_nobody_can_reach_it(podman: Podman) -> None:
+    with podman.container("--network=none", "--env=HOSTNAME=node1") as node:
+        deadline = time.monotonic() + 30
+        while not (said := [str(line["event"]) for line in node.log() if "cannot" in str(line["event"])]):
+            assert time.monotonic() < deadline, node.log()
+            time.sleep(0.2)
+        assert "LEVEL4_GOSSIP_ADVERTISE" in said[0]
+        assert "LEVEL4_RPC_ADVERTISE" in " ".join(said)
 
 
 def test_a_signal_in_its_first_moments_is_not_lost(podman: Podman) -> None:
