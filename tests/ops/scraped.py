@@ -54,6 +54,7 @@ class Scraped:
             "node1", 1, ("127.0.0.1", 7946), cluster="level4", rng=Random(1), secret=bytes(SECRET_BYTES), now=100.0
         )
         self.budget = {"api.kraken.com": (900.0, 1000.0)}
+        self.snapshots_waiting = 0
         self.rpc = RpcStats()
         self.lag = LoopLag()
         self.feed = FeedStats()
@@ -129,7 +130,7 @@ class Scraped:
         return self.budget
 
     def waiting(self) -> dict[str, int]:
-        return dict.fromkeys(self.budget, 3)
+        return dict.fromkeys(self.budget, self.snapshots_waiting)
 
     # what a market asks of its feed
 

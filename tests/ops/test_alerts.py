@@ -103,7 +103,7 @@ CAUSES: dict[str, Callable[[Scraped], object]] = {
     "Level4ClockBehind": set_the_clock_back,
     "Level4OwnClock": lambda node: setattr(node.real_market.stats, "clock_us", -60_000),
     "Level4Banned": lambda node: node.rest.answers.update([429]),
-    "Level4BudgetSpent": lambda node: node.budget.update({"api.kraken.com": (20.0, 1000.0)}),
+    "Level4BudgetSpent": lambda node: setattr(node, "snapshots_waiting", 3),
     "Level4Reconnecting": lambda node: setattr(node.open_connections[0], "disconnects", 11),
     "Level4KafkaAway": lambda node: setattr(node, "connected", False),
     "Level4EventsDropped": put("publisher", "trades_dropped", 1),

@@ -87,6 +87,7 @@ def test_the_node_and_the_way_to_kafka() -> None:
     assert value(text, "level4_rpc_refused_total", reason="busy") == 3
     assert value(text, "level4_kafka_dropped_total", kind="trade") == 7
     assert value(text, "level4_snapshot_budget_remaining", host="api.kraken.com") == 900
+    assert value(text, "level4_snapshots_waiting", host="api.kraken.com") == 0
     assert value(text, "level4_feed_publish_latency_seconds", quantile="0.5") == 0.1
     assert value(text, "level4_feed_publish_latency_seconds", quantile="0.99") == 0.9
     assert value(text, "level4_feed_publish_latency_seconds_count") == 100
