@@ -24,8 +24,9 @@ from urllib.parse import quote
 from msgspec import Struct, ValidationError, field
 
 from level4.book import binance_spot, seeded_by_rest
+from level4.exchanges.binance_instruments import instruments
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, batches, decoder, message, milliseconds_us, spot
+from level4.exchanges.wire import any_json, batches, decoder, message, milliseconds_us
 from level4.model import Instrument, Level, Markets, Notice
 
 
@@ -74,37 +75,9 @@ class _Snapshot(Struct, gc=False, rename="camel"):
     t: int | None = field(default=None, name="T")
 
 
-class Filter(Struct, rename="camel"):
-    """Of `exchangeInfo`: where tick and lot stand."""
-
-    filter_type: str
-    tick_size: str | None = None
-    step_size: str | None = None
-
-
-class _Symbol(Struct, rename="camel"):
-    symbol: str
-    status: str
-    base_asset: str
-    quote_asset: str
-    filters: list[Filter] = []
-
-
-class _ExchangeInfo(Struct):
-    symbols: list[_Symbol]
-
-
-def steps(filters: list[Filter]) -> tuple[str | None, str | None]:
-    """Tick and lot."""
-    tick = next((entry.tick_size for entry in filters if entry.filter_type == "PRICE_FILTER"), None)
-    lot = next((entry.step_size for entry in filters if entry.filter_type == "LOT_SIZE"), None)
-    return tick, lot
-
-
 _decode_wrapped: Callable[[str | bytes], _Wrapped] = decoder(_Wrapped)
 _decode_payload: Callable[[str | bytes], Payload] = decoder(Payload)
 _decode_snapshot: Callable[[str | bytes], _Snapshot] = decoder(_Snapshot)
-_decode_info: Callable[[bytes], _ExchangeInfo] = decoder(_ExchangeInfo)
 _KINDS = {"depthUpdate", "trade", "aggTrade"}
 
 
@@ -216,18 +189,4 @@ class BinanceSpot(Scheme):
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        instruments = []
-        for listed in _decode_info(bodies[0]).symbols:
-            tick, lot = steps(listed.filters)
-            instruments.append(
-                spot(
-                    cls.exchange,
-                    listed.base_asset,
-                    listed.quote_asset,
-                    listed.symbol,
-                    tick,
-                    lot,
-                    active=listed.status == "TRADING",
-                )
-            )
-        return instruments
+        return instruments(bodies[0])

@@ -21,20 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from msgspec import Struct, ValidationError
 
 from level4.book import seeded_by_rest
 from level4.book.rules import binance_futures, binance_futures_joins
-from level4.exchanges.binance import BinanceSpot, Depth, Filter, Payload, steps
+from level4.exchanges.binance import BinanceSpot, Depth, Payload
+from level4.exchanges.binance_instruments import contracts, options
 from level4.exchanges.scheme import Channel
-from level4.exchanges.wire import decoder, literal, unified, utc_date
-from level4.model import Instrument, Markets, MarketType
-from level4.model.decimals import plain
-
-_NEVER = 4133404800000
-"""The delivery date of perpetuals."""
+from level4.exchanges.wire import decoder
+from level4.model import Instrument, Markets
 
 
 class _Named(Struct, gc=False):
@@ -42,49 +39,7 @@ class _Named(Struct, gc=False):
     data: Payload
 
 
-class _Contract(Struct, rename="camel"):
-    symbol: str
-    base_asset: str
-    quote_asset: str
-    margin_asset: str
-    delivery_date: int
-    contract_type: str = ""
-    status: str = ""
-    contract_status: str = ""
-    contract_size: Any = None
-    filters: list[Filter] = []
-
-
-class _Contracts(Struct):
-    symbols: list[_Contract]
-
-
-class _Option(Struct, rename="camel"):
-    symbol: str
-    underlying: str
-    side: str
-    strike_price: str
-    expiry_date: int
-    quote_asset: str
-    unit: Any = 1
-    status: str = "TRADING"
-    filters: list[Filter] = []
-
-
-class _Underlying(Struct, rename="camel"):
-    underlying: str
-    base_asset: str
-    settle_asset: str
-
-
-class _Options(Struct, rename="camel"):
-    option_contracts: list[_Underlying]
-    option_symbols: list[_Option]
-
-
 _decode_named: Callable[[str | bytes], _Named] = decoder(_Named)
-_decode_contracts: Callable[[bytes], _Contracts] = decoder(_Contracts)
-_decode_options: Callable[[bytes], _Options] = decoder(_Options)
 
 
 class BinanceUsdm(BinanceSpot):
@@ -123,7 +78,7 @@ class BinanceUsdm(BinanceSpot):
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [_contract(listed, inverse=cls.inverse) for listed in _decode_contracts(bodies[0]).symbols]
+        return contracts(bodies[0], inverse=cls.inverse)
 
 
 class BinanceCoinm(BinanceUsdm):
@@ -154,56 +109,4 @@ class BinanceOptions(BinanceUsdm):
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        listing = _decode_options(bodies[0])
-        underlyings = {each.underlying: each for each in listing.option_contracts}
-        return [
-            _option(listed, underlyings[listed.underlying])
-            for listed in listing.option_symbols
-            if listed.underlying in underlyings
-        ]
-
-
-def _contract(listed: _Contract, *, inverse: bool) -> Instrument:
-    perpetual = listed.contract_type.endswith("PERPETUAL") or listed.delivery_date >= _NEVER
-    expiry = None if perpetual else utc_date(listed.delivery_date)
-    linear = MarketType.PERP if perpetual else MarketType.FUTURE
-    tick, lot = steps(listed.filters)
-    return Instrument(
-        exchange="BINANCE",
-        type=MarketType.INVERSE if inverse else linear,
-        symbol=unified(listed.base_asset, listed.quote_asset, listed.margin_asset, expiry),
-        native_symbol=listed.symbol,
-        base=listed.base_asset,
-        quote=listed.quote_asset,
-        settle=listed.margin_asset,
-        expiry=expiry,
-        tick=tick,
-        lot=lot,
-        contract_size=literal(listed.contract_size) if inverse else None,
-        size_unit="contracts" if inverse else "base",
-        trade_kind="aggregate",
-        active=(listed.contract_status or listed.status) == "TRADING",
-    )
-
-
-def _option(listed: _Option, underlying: _Underlying) -> Instrument:
-    base, quote, settle = underlying.base_asset, listed.quote_asset, underlying.settle_asset
-    expiry, strike, right = utc_date(listed.expiry_date), plain(listed.strike_price), listed.side[:1]
-    tick, lot = steps(listed.filters)
-    return Instrument(
-        exchange="BINANCE",
-        type=MarketType.OPTION,
-        symbol=unified(base, quote, settle, expiry, strike, right),
-        native_symbol=listed.symbol,
-        base=base,
-        quote=quote,
-        settle=settle,
-        expiry=expiry,
-        strike=strike,
-        right=right,
-        tick=tick,
-        lot=lot,
-        contract_size=literal(listed.unit),
-        size_unit="contracts",
-        active=listed.status == "TRADING",
-    )
+        return options(bodies[0])

@@ -25,9 +25,10 @@ from typing import Any, Final
 from msgspec import ValidationError
 
 from level4.book import BitfinexChecksum, seeded_in_stream
+from level4.exchanges.bitfinex_instruments import instruments
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, decoder, message, milliseconds_us, unified
-from level4.model import Instrument, Level, Markets, MarketSink, MarketType, Notice
+from level4.exchanges.wire import any_json, decoder, message, milliseconds_us
+from level4.model import Instrument, Level, Markets, MarketSink, Notice
 
 TIMESTAMP: Final = 32768
 SEQUENCE: Final = 65536
@@ -37,17 +38,11 @@ _REMEMBERED = 1000
 
 
 _decode: Callable[[str | bytes], list[Any]] = decoder(list[Any])
-_decode_lists: Callable[[bytes], list[list[Any]]] = decoder(list[list[Any]])
 _NAMES = {
     Channel.BOOK: {"channel": "book", "prec": "P0", "freq": "F0", "len": "250"},
     Channel.TRADES: {"channel": "trades"},
 }
 _NOTICES = {20051: Notice.RECONNECT, 20060: Notice.MAINTENANCE, 20061: Notice.ONLINE}
-_CODES = {
-    "ALG": "ALGO", "AMP": "AMPL", "ATO": "ATOM", "BCHABC": "XEC", "BCHN": "BCH", "DOG": "MDOGE", "DSH": "DASH",
-    "EUT": "EURT", "IOT": "IOTA", "LUNA": "LUNC", "LUNA2": "LUNA", "MNA": "MANA", "QTM": "QTUM", "TSD": "TUSD",
-    "UDC": "USDC", "UST": "USDT", "XCH": "XCHF",
-}  # fmt: skip
 
 
 def _text(number: Any) -> str:
@@ -199,11 +194,7 @@ class Bitfinex(Scheme):
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        spot, futures, codes = (_decode_lists(body)[0] for body in bodies)
-        names = _CODES | {code: name.upper() for code, name in codes}
-        listed = [_instrument(pair, MarketType.SPOT, names) for pair in spot]
-        listed += [_instrument(pair, MarketType.PERP, names) for pair in futures]
-        return [instrument for instrument in listed if instrument is not None]
+        return instruments(bodies)
 
 
 def _columns(row: Any, count: int) -> list[Any]:
@@ -229,21 +220,3 @@ def _apply(market: MarketSink, body: list[Any], time: Any) -> None:
         size = _text(amount)
         (asks if size[0] == "-" else bids).append((_text(price), size.lstrip("-") if count else "0"))
     market.snapshot(bids, asks, exchange_time=time)
-
-
-def _instrument(pair: str, type_: MarketType, names: dict[str, str]) -> Instrument | None:
-    legs = pair.split(":") if ":" in pair else [pair[:3], pair[3:]]
-    if len(legs) != 2 or pair == "AAABBB" or any(leg.startswith("TEST") for leg in legs):
-        return None
-    base, quote = (names.get(leg.removesuffix("F0"), leg.removesuffix("F0")) for leg in legs)
-    settle = quote if type_ is MarketType.PERP else None
-    return Instrument(
-        exchange="BITFINEX",
-        type=type_,
-        symbol=unified(base, quote, settle),
-        native_symbol=f"t{pair}",
-        base=base,
-        quote=quote,
-        settle=settle,
-        lot="0.00000001",
-    )

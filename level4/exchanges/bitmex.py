@@ -18,16 +18,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import Struct, ValidationError
 
 from level4.book import seeded_in_stream
+from level4.exchanges.bitmex_instruments import instruments
 from level4.exchanges.scheme import Channel, Limits, Scheme
-from level4.exchanges.wire import any_json, batches, decoder, iso_us, literal, message, unified
-from level4.model import Instrument, Markets, MarketType, Row, RowChange, TakerSide
-from level4.model.decimals import plain
+from level4.exchanges.wire import any_json, batches, decoder, iso_us, literal, message
+from level4.model import Instrument, Markets, Row, RowChange, TakerSide
 
 
 class _Row(Struct, gc=False):
@@ -67,28 +66,10 @@ class _Quotes(Struct, gc=False, tag_field="table", tag="quote"):
     """Not asked for; named here because old recordings are full of it."""
 
 
-class _Listed(Struct, rename="camel"):
-    symbol: str
-    typ: str
-    underlying: str
-    quote_currency: str
-    state: str = ""
-    settl_currency: str | None = None
-    expiry: str | None = None
-    is_inverse: bool = False
-    is_quanto: bool = False
-    tick_size: Any = None
-    lot_size: Any = None
-    underlying_to_position_multiplier: Any = None
-
-
 _decode: Callable[[str | bytes], _Book | _Trades | _Quotes] = decoder(_Book | _Trades | _Quotes)
-_decode_listed: Callable[[bytes], list[_Listed]] = decoder(list[_Listed])
 _TOPICS = {Channel.BOOK: "orderBookL2:{}:Primary", Channel.TRADES: "trade:{}"}
 _CHANNELS = {"orderBookL2": Channel.BOOK, "trade": Channel.TRADES}
 _TAKERS: dict[str | None, TakerSide] = {"Buy": "buy", "Sell": "sell"}
-_SPOT, _DATED, _PERPETUAL = "IFXXXP", "FFCCSX", ("FFWCSX", "FFWCSF")
-_CURRENCIES = {"XBT": "BTC", "XBt": "BTC", "USDt": "USDT", "Gwei": "ETH"}
 
 
 class Bitmex(Scheme):
@@ -187,37 +168,4 @@ class Bitmex(Scheme):
 
     @classmethod
     def parse_instruments(cls, bodies: Sequence[bytes]) -> list[Instrument]:
-        return [
-            _instrument(listed)
-            for listed in _decode_listed(bodies[0])
-            if listed.typ in (_SPOT, _DATED, *_PERPETUAL)  # others are indices and prediction markets
-        ]
-
-
-def _instrument(listed: _Listed) -> Instrument:
-    base, quote = (_CURRENCIES.get(name, name) for name in (listed.underlying, listed.quote_currency))
-    spot, dated = listed.typ == _SPOT, listed.typ == _DATED
-    settle = None if spot else _CURRENCIES.get(listed.settl_currency or "", (listed.settl_currency or "").upper())
-    expiry = listed.expiry[:10] if dated and listed.expiry else None
-    type_ = MarketType.FUTURE if dated else MarketType.SPOT if spot else MarketType.PERP
-    multiplier = listed.underlying_to_position_multiplier
-    contract_size = None
-    if listed.is_inverse:
-        type_, contract_size = MarketType.INVERSE, "1"  # of the quote currency
-    elif not listed.is_quanto and multiplier is not None and Decimal(str(multiplier)) > 0:
-        contract_size = plain(str(1 / Decimal(str(multiplier))))
-    return Instrument(
-        exchange="BITMEX",
-        type=type_,
-        symbol=unified(base, quote, settle, expiry),
-        native_symbol=listed.symbol,
-        base=base,
-        quote=quote,
-        settle=settle,
-        expiry=expiry,
-        tick=None if listed.tick_size is None else literal(listed.tick_size),
-        lot=None if listed.lot_size is None else literal(listed.lot_size),
-        contract_size=contract_size,
-        size_unit="contracts",
-        active=listed.state == "Open",
-    )
+        return instruments(bodies[0])
