@@ -66,6 +66,14 @@ Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 
 
+class Connection(Channel):
+    """A grpclib channel that whoever opened it hangs up, never the garbage collector. That comes at any moment, also
+    between two tasks, where trio_asyncio's loop must not be touched: it brings the whole process down."""
+
+    def __del__(self) -> None:
+        """grpclib would close it here. Its socket closes itself."""
+
+
 class ControlClient:
     """Calls of one node. `timeout` of each call is in seconds. Markets are named as the schema says."""
 
@@ -193,7 +201,7 @@ async def connect(
     failure: Exception | None = None
     async with open_loop() as loop:
         config = Configuration(ssl_target_name_override=credentials.server_name)
-        channel = Channel(host, port, ssl=context, config=config)
+        channel = Connection(host, port, ssl=context, config=config)
         if credentials.token is not None:
             listen(channel, *show(lambda: credentials.token))
         try:

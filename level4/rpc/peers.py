@@ -36,7 +36,7 @@ from level4.proto.level4_pb2 import (
     WatchBookRequest,
 )
 from level4.rpc.bridge import on_asyncio, open_loop
-from level4.rpc.client import failures, hang_up, show
+from level4.rpc.client import Connection, failures, hang_up, show
 from level4.rpc.errors import NodeUnavailableError
 from level4.rpc.security import Credentials
 
@@ -64,6 +64,7 @@ class Peers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: dict[str, Channel] = {}
         self._retired: set[Channel] = set()
+        self._making = trio.Lock()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises ConfigError when the credentials are not good."""
@@ -108,11 +109,12 @@ class Peers:
         return await self._call(address, stub.Release, ReleaseRequest(market_id=market_id, target=target), seconds)
 
     async def _stub(self, address: str) -> PeerStub:
-        if self._loop is None:
-            raise NodeUnavailableError("this node is shutting down and asks no others; try again")
-        if address not in self._channels:
-            self._channels[address] = await on_asyncio(partial(self._channel, address), self._loop)()
-        channel = self._channels[address]
+        async with self._making:  # of many first calls at once one makes it
+            if self._loop is None:
+                raise NodeUnavailableError("this node is shutting down and asks no others; try again")
+            channel = self._channels.get(address)
+            if channel is None:
+                channel = self._channels[address] = await on_asyncio(partial(self._channel, address), self._loop)()
         channel._ssl = self._context()  # for when it has to connect again
         return PeerStub(channel)
 
@@ -120,7 +122,7 @@ class Peers:
         """asyncio: a channel belongs to the loop it is made in."""
         host, _, port = address.rpartition(":")
         config = Configuration(ssl_target_name_override=self._credentials.server_name)
-        channel = Channel(host.strip("[]"), int(port), ssl=self._context(), config=config)
+        channel = Connection(host.strip("[]"), int(port), ssl=self._context(), config=config)
         if self._token() is not None:
             listen(channel, *show(self._token))
         return channel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -137,3 +138,29 @@ async def test_with_another_address_all_connections_are_made_anew() -> None:
         peers.renew()
         assert await peers.hosted(address)
         assert path.accepted == 2
+
+
+async def test_many_first_calls_at_once_make_one_connection() -> None:
+    async with between() as (peers, path, address):
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(peers.hosted, address)
+        assert path.accepted == 1
+
+
+class Collecting(trio.abc.Instrument):
+    """The garbage collector at its worst: between tasks, all the time."""
+
+    def before_io_wait(self, timeout: float) -> None:
+        gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the lost sockets, on purpose
+async def test_a_connection_that_is_lost_does_no_harm_when_it_is_collected() -> None:
+    async with between() as (peers, path, address):
+        trio.lowlevel.add_instrument(Collecting())
+        for n in range(1, 6):
+            assert await peers.hosted(address)
+            peers._channels.clear()
+            await trio.sleep(0.01)
+            assert path.accepted == n
