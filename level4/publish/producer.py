@@ -66,6 +66,8 @@ _REQUEST_OVERHEAD: Final = 1_024
 _BATCH_OVERHEAD: Final = 100
 _RECORD_OVERHEAD: Final = 120
 _POLL_MS: Final = 50
+_STEPS: Final = 5
+"""Of kafka-python's loop, to look after connections: one that ends is known to have ended after three."""
 _SEQUENCES: Final = 2**31
 
 
@@ -156,7 +158,6 @@ class Producer:
 
         return send
 
-    @property
     def outstanding(self) -> bool:
         """Whether anything has not been answered."""
         return bool(self._ready or self._busy)
@@ -165,10 +166,14 @@ class Producer:
         """Send what can be sent and take the answers, until all has been answered or the time is over."""
         deadline, polled = time.monotonic() + seconds, False
         with self._lock:
+            if not self.outstanding():
+                for _ in range(_STEPS):
+                    self._net.poll(timeout_ms=0)
+                return
             while not self._aborted:
                 self._take_answers()
                 self._dispatch()
-                rest = deadline - time.monotonic() if self.outstanding else 0.0
+                rest = deadline - time.monotonic() if self.outstanding() else 0.0
                 if polled and rest <= 0:
                     return
                 self._net.poll(timeout_ms=max(0.0, min(rest * 1000, _POLL_MS)))
@@ -277,7 +282,11 @@ class Producer:
         )
         self._busy[node] = partitions
         answers = self._answers
-        self._net.send(node, request).add_both(lambda answer: answers.append((node, answer)))
+        try:
+            self._net.send(node, request).add_both(lambda answer: answers.append((node, answer)))
+        except RuntimeError as error:  # of a connection that is closed and does not know it yet
+            answers.append((node, error))
+            self._net.close(node)
 
     def _take_answers(self) -> None:
         """Here and not in a callback of kafka-python, which would swallow what is raised."""

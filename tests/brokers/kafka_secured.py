@@ -119,6 +119,8 @@ def secured_kafka(folder: Path) -> SecuredKafka:
         "listener.name.users.scram-sha-512.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
+        "broker.session.timeout.ms": "1500",  # one that was killed is let in again only when its session is over
+        "broker.heartbeat.interval.ms": "300",
         "log.cleaner.backoff.ms": "200",  # so that what may be compacted soon is
     }  # fmt: skip
     extra = [f"--set={name}={value}" for name, value in changes.items()]

@@ -214,6 +214,16 @@ async def test_a_frozen_broker_costs_nothing(broker: EmbeddedBroker, read_back: 
             assert [event["seq"] for event in by_partition[market_id]] == list(range(1, n + 1))
 
 
+async def test_a_connection_that_was_idle_for_too_long_costs_nothing(broker: EmbeddedBroker) -> None:
+    kafka = KafkaSettings((broker.endpoint,), Layout(partitions=4), options={"connections_max_idle_ms": 300})
+    async with running(PublisherSettings(kafka)) as publisher:
+        for n in range(1, 4):
+            publisher.put(make_trade(1, n))
+            assert await publisher.drain(10) == 0
+            await trio.sleep(1.4)  # the connections are looked after once a second
+        assert (publisher.stats.errors, publisher.stats.reconnects) == (0, 0)
+
+
 async def test_a_client_that_makes_no_progress_is_replaced(broker: EmbeddedBroker, read_back: ReadBack) -> None:
     settings = configure(broker.endpoint, stall_seconds=0.8, away_seconds=0.3, connect_timeout_ms=400)
     async with running(settings) as publisher:

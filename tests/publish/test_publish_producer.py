@@ -110,6 +110,8 @@ class Net:
         self.asked: list[tuple[int, Any, Future]] = []
         self.by_itself = True
         self.closed = False
+        self.gone = False
+        """Whether the connection is closed and does not know it."""
         self.silent: int | None = None
         """A partition that the next answer leaves out."""
         self.refuses: type[Exception] | None = None
@@ -130,6 +132,9 @@ class Net:
 
     def send(self, node: int, request: Any) -> Future:
         future = Future()
+        if self.gone:
+            self.gone = False
+            raise RuntimeError("Transport closed for writes")
         assert all(node != asked for asked, _, _ in self.asked), "one request a broker at a time"
         self.asked.append((node, request, future))
         return future
@@ -160,8 +165,8 @@ class Net:
             else:
                 future.success(SimpleNamespace(responses=responses))
 
-    def close(self) -> None:
-        self.closed = True
+    def close(self, node: int | None = None) -> None:
+        self.closed = node is None
 
 
 class Told:
@@ -214,7 +219,7 @@ def test_one_request_holds_a_batch_of_every_partition() -> None:
     net.answer()
     producer.serve(0)
     assert cluster.log[7] == [b"7", b"57", b"100"]
-    assert not producer.outstanding
+    assert not producer.outstanding()
 
 
 def test_each_broker_gets_what_it_leads_and_one_that_is_slow_delays_only_that() -> None:
@@ -264,6 +269,15 @@ def test_an_error_that_passes_is_waited_out(error: int) -> None:
     producer.serve(1)
     assert (cluster.log[1], told.errors) == ([b"1"], [])
     assert cluster.updates > 0
+
+
+def test_a_connection_that_is_closed_and_does_not_know_it() -> None:
+    cluster = Cluster()
+    producer, net, told, send = made(cluster)
+    net.gone = True
+    send(record(1, 1))
+    producer.serve(1)
+    assert (cluster.log[1], told.errors, producer.outstanding()) == ([b"1"], [], False)
 
 
 def test_a_batch_that_an_answer_leaves_out_goes_again() -> None:
@@ -325,7 +339,7 @@ def test_a_record_that_fits_into_no_request_is_not_taken() -> None:
     producer, _, told, send = made(Cluster(), request_bytes=10_000)
     with pytest.raises(MessageSizeTooLargeError, match="9,0"):
         send(record(1, 1, 9_000))
-    assert not producer.outstanding
+    assert not producer.outstanding()
     assert not told.errors
 
 
@@ -335,7 +349,7 @@ def test_requests_and_batches_keep_their_bounds() -> None:
     net.by_itself = False
     for n in range(400):
         send(record(n % 20, n, 500))
-    while producer.outstanding:
+    while producer.outstanding():
         producer.serve(0)
         for _, request, _ in net.asked:
             sizes = [len(one.records) for topic in request.topic_data for one in topic.partition_data]
@@ -422,7 +436,7 @@ def test_any_mixture_of_faults_leaves_each_record_once_and_in_order(seed: int, s
     cluster.error = None
     net.answer()
     producer.serve(5)
-    assert not producer.outstanding
+    assert not producer.outstanding()
     assert dict(cluster.log) == dict(sent)
     assert dict(told.written) == {partition: len(values) for partition, values in sent.items()}
     assert told.errors == []
