@@ -24,6 +24,8 @@ COMPOSE: Mapping[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 IMAGE = str(COMPOSE["services"]["kafka"]["image"])
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 ENTRY = Path(__file__).parent / "broker_entry.py"
+_MARK = "level4.stand-in"
+"""Label of the images that are made here."""
 MODULES = (
     "java.base,java.compiler,java.desktop,java.logging,java.management,java.naming,java.net.http,java.rmi,"
     "java.scripting,java.security.jgss,java.security.sasl,java.sql,java.transaction.xa,java.xml,jdk.crypto.ec,"
@@ -33,11 +35,19 @@ MODULES = (
 
 
 def build(podman: Podman, folder: Path, apache: bool = True) -> str:
-    """Build it in that folder; what it is. `apache` False: Tansu even if the other can be had."""
+    """Build it in that folder; what it is. `apache` False: Tansu even if the other can be had. The image itself, where
+    somebody has it from a registry, is taken as it is."""
+    if _is_the_real_one(podman):
+        return "Apache Kafka"
     if apache and _apache(podman, folder / "apache"):
         return "Apache Kafka"
     _tansu(podman, folder / "tansu")
     return "Tansu"
+
+
+def _is_the_real_one(podman: Podman) -> bool:
+    there = podman("images", "--quiet", IMAGE)
+    return bool(there) and _MARK not in (json.loads(podman("image", "inspect", IMAGE))[0]["Labels"] or {})
 
 
 def endpoint(podman: Podman, container: str, broker: str) -> str:
@@ -96,6 +106,7 @@ def _image(podman: Podman, context: Path, lines: list[str]) -> None:
     probe = COMPOSE["services"]["kafka"]["healthcheck"]["test"][1]
     lines = [
         f"FROM {BASE}",
+        f"LABEL {_MARK}=yes",
         *lines,
         "COPY entry.py /entry.py",
         f"RUN mkdir -p {os.path.dirname(probe)} && printf '{script}' > {probe} && chmod 755 {probe}",  # noqa: PTH120
