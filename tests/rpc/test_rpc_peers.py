@@ -149,7 +149,7 @@ async def test_many_first_calls_at_once_make_one_connection() -> None:
 
 
 class Collecting(trio.abc.Instrument):
-    """The garbage collector at its worst: between tasks, all the time."""
+    """The garbage collector at its worst: between tasks."""
 
     def before_io_wait(self, timeout: float) -> None:
         gc.collect()
@@ -158,9 +158,11 @@ class Collecting(trio.abc.Instrument):
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the lost sockets, on purpose
 async def test_a_connection_that_is_lost_does_no_harm_when_it_is_collected() -> None:
     async with between() as (peers, path, address):
-        trio.lowlevel.add_instrument(Collecting())
+        collecting = Collecting()
         for n in range(1, 6):
             assert await peers.hosted(address)
-            peers._channels.clear()
-            await trio.sleep(0.01)
             assert path.accepted == n
+            peers._channels.clear()
+            trio.lowlevel.add_instrument(collecting)
+            await trio.sleep(0.01)
+            trio.lowlevel.remove_instrument(collecting)
