@@ -84,7 +84,7 @@ class Bitflyer(Scheme):
     rest = "https://api.bitflyer.com"
     instruments_paths = ("/v1/getmarkets", "/v1/getmarkets/usa", "/v1/getmarkets/eu")
     limits = Limits(
-        markets_per_connection=20,
+        markets_per_connection=50,
         symbols_per_message=1,
         messages_per_second=20.0,
         connects=12,
