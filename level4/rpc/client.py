@@ -67,8 +67,8 @@ Rep = TypeVar("Rep", bound=Message)
 
 
 class Connection(Channel):
-    """A grpclib channel that whoever opened it hangs up, never the garbage collector. That comes at any moment, also
-    between two tasks, where trio_asyncio's loop must not be touched: it brings the whole process down."""
+    """A grpclib channel that whoever opened it hangs up, never the garbage collector. That works in whatever thread
+    comes along, and trio_asyncio's loop, touched from there, breaks trio: the whole process ended."""
 
     def __del__(self) -> None:
         """grpclib would close it here. Its socket closes itself."""
