@@ -147,6 +147,8 @@ class Market(Telling):
     def _publish_difference(self, now_ns: int, now: float) -> None:
         """What is new at the best of a book that has just been taken over."""
         best = self._book.seen()
+        if self._known.cut and self._unknown(now_ns, now):
+            return
         if bits := self._spread.changes(best) & self._watched:
             self._publish_book(best, _CHANGED[bits], now_ns, now)
 

@@ -13,6 +13,7 @@ from level4.book.rules import binance_futures, binance_futures_joins
 from level4.market import Cause
 from level4.market.kept import MAX_KEPT
 from level4.market.known import Known
+from level4.market.shadow import Shadow
 from level4.model import FeedState, Level, Spread
 
 SPOT = seeded_by_rest(joins=binance_spot, follows=binance_spot)
@@ -152,6 +153,18 @@ def test_a_deeper_book_may_be_ahead_of_the_stream() -> None:
     stage.settle()
     assert spreads(stage)[-1].bid_price == "98.5"
     assert stage.state is FeedState.LIVE
+
+
+def test_a_shadow_whose_best_is_beyond_what_it_knows_is_not_believed() -> None:
+    stage = live()
+    shadow = Shadow(SPOT, [], ("book",), lambda: None)
+    shadow.levels = 5
+    shadow.snapshot(ladder(100, 5, -1), ladder(101, 5, +1), 1000)
+    shadow.delta([(str(price), "0") for price in range(100, 95, -1)], [], 1001, 1001)
+    shadow.settle(stage.now_ns, stage.now)
+    stage.market.adopt(shadow, stage.now_ns, stage.now)
+    assert (stage.state, stage.market.stats.gaps) == (FeedState.SYNCING, {Cause.DEPTH: 1})
+    assert [event.state for event in spreads(stage)] == ["LIVE", "GAP"]
 
 
 def test_an_older_one_is_dropped() -> None:
