@@ -9,8 +9,9 @@ brokers, keeps the metadata, and does TLS and SASL.
 
 Rules, from Kafka's protocol for idempotent producers (KIP-98, KIP-360; tried on Apache Kafka 4.1):
 
-* One request a broker at a time, one batch a partition in it. A batch is encoded once, with the sequence number that
-  follows its partition's last one, and nothing of the partition is sent before it has been answered.
+* A few requests a broker at a time, one batch a partition in all of them. A batch is encoded once, with the sequence
+  number that follows its partition's last one, and nothing of the partition is sent before it has been answered. So
+  order needs no more, and what comes for other partitions need not wait for the answer.
 * An error that passes (no leader, too few copies, a connection that broke, no answer in time): the very same bytes go
   again, after a pause, to whoever leads the partition then. The broker knows a batch that it has already written by
   its sequence numbers. So nothing is lost, doubled or overtaken, however often that happens; there is no time after
@@ -27,7 +28,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -64,6 +65,8 @@ _MISSING_SECONDS: Final = 3.0
 """For a partition that metadata lack to come back; its topic may be gone, and then somebody has to make it again."""
 _REQUEST_OVERHEAD: Final = 1_024
 _BATCH_OVERHEAD: Final = 100
+_MOST_REQUESTS: Final = 4
+"""To a broker at a time; kafka-python's connections take five, and one is left for metadata."""
 _RECORD_OVERHEAD: Final = 120
 _POLL_MS: Final = 50
 _STEPS: Final = 5
@@ -112,10 +115,10 @@ class Producer:
         self._lock = threading.Lock()
         self._ready: deque[_Partition] = deque()
         """Those with something to send, but for those in a request."""
-        self._busy: dict[int, list[_Partition]] = {}
-        """What has been sent to each broker and not been answered."""
-        self._answers: deque[tuple[int, Any]] = deque()
-        """From which broker, and its answer or why there is none."""
+        self._busy: Counter[int] = Counter()
+        """Requests to each broker that have not been answered."""
+        self._answers: deque[tuple[int, list[_Partition], Any]] = deque()
+        """From which broker, what it was asked, and its answer or why there is none."""
         self._aborted = False
         self._encode = BatchEncoder(*self._identity(), compression)
 
@@ -160,7 +163,7 @@ class Producer:
 
     def outstanding(self) -> bool:
         """Whether anything has not been answered."""
-        return bool(self._ready or self._busy)
+        return bool(self._ready) or self._busy.total() > 0
 
     def serve(self, seconds: float) -> None:
         """Send what can be sent and take the answers, until all has been answered or the time is over."""
@@ -213,9 +216,9 @@ class Producer:
                 self._lock.release()
 
     def _dispatch(self) -> None:
-        """One request for each broker that is free, with a batch of every partition that it leads."""
+        """A request for each broker that has room, with a batch of every partition that it leads and that waits."""
         ready, now = self._ready, time.monotonic()
-        if not ready or (self._busy and len(self._busy) >= len(self._cluster.brokers())):
+        if not ready or self._busy.total() >= _MOST_REQUESTS * len(self._cluster.brokers()):
             return
         chosen: dict[int, list[_Partition]] = {}
         sizes: dict[int, int] = {}
@@ -226,7 +229,7 @@ class Producer:
             if leader is None or leader < 0:
                 if self._given_up(one, leader, now):
                     continue
-            elif one.waits_until <= now and leader not in self._busy and self._usable(leader):
+            elif one.waits_until <= now and self._busy[leader] < _MOST_REQUESTS and self._usable(leader):
                 if one.batch is None:
                     self._fill(one, batch_bytes)
                 assert one.batch is not None
@@ -280,12 +283,12 @@ class Producer:
             topic_data=[of_topic(name=name, partition_data=data) for name, data in topics.items()],
             max_version=_NEWEST_PRODUCE,
         )
-        self._busy[node] = partitions
+        self._busy[node] += 1
         answers = self._answers
         try:
-            self._net.send(node, request).add_both(lambda answer: answers.append((node, answer)))
+            self._net.send(node, request).add_both(lambda answer: answers.append((node, partitions, answer)))
         except RuntimeError as error:  # of a connection that is closed and does not know it yet
-            answers.append((node, error))
+            answers.append((node, partitions, error))
             self._net.close(node)
 
     def _take_answers(self) -> None:
@@ -293,8 +296,9 @@ class Producer:
         while self._answers:
             self._answered(*self._answers.popleft())
 
-    def _answered(self, node: int, response: Any) -> None:
-        asked = {one.place: one for one in self._busy.pop(node)}
+    def _answered(self, node: int, partitions: list[_Partition], response: Any) -> None:
+        self._busy[node] -= 1
+        asked = {one.place: one for one in partitions}
         for topic in () if isinstance(response, Exception) else response.responses:
             for answer in topic.partition_responses:
                 one = asked.pop((topic.name, answer.index))  # a broker that answers what was not asked is a failure
