@@ -30,7 +30,7 @@ IDS = set(range(1, 13))
 ROUNDS = 12
 
 
-@pytest.mark.parametrize("seed", [int(os.environ.get("LEVEL4_CHAOS_SEED", "1"))])
+@pytest.mark.parametrize("seed", [int(os.environ.get("CLUSTER_TEST_SEED", "1"))])
 async def test_whatever_happens_a_market_has_one_host(tmp_path: Path, seed: int, report: Callable[[str], None]) -> None:
     random = Random(seed)
     async with trio.open_nursery() as background, cluster(tmp_path, rate=10) as it:
