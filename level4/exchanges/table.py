@@ -15,7 +15,8 @@ A market type is `SPOT`, `PERP` (linear or quanto perpetual), `FUTURE` (dated), 
 currency; perpetual, or dated with an expiry) or `OPTION`. *Proof* says how a missing update is noticed; where the
 protocol gives none, only silence, a lost connection and implausible books can be. Where trades come over a protocol of
 their own, it is named. Another protocol of the same exchange is chosen with
-`LEVEL4_PROTOCOLS=KRAKEN.SPOT=kraken.v1`.
+`LEVEL4_PROTOCOLS=KRAKEN.SPOT=kraken.v1`. How long hundreds of markets take to be LIVE:
+[operations.md](operations.md#how-long-many-markets-take).
 
 | exchange | types | protocol | snapshot | proof of the book | trade ids |
 |---|---|---|---|---|---|
