@@ -54,6 +54,15 @@ class Cluster:
         for client in self.clients.values():
             await until_nodes(client, lambda nodes: {n.name for n in nodes if n.state == "READY"} >= set(names))
 
+    def all_live(self, ids: set[int], nodes: Collection[str]) -> Callable[[list[Event]], bool]:
+        """For `rig.until`: whether these markets, and no others, are LIVE on these nodes."""
+
+        def done(_events: list[Event]) -> bool:
+            newest = self.rig.newest.items()
+            return {n for n, event in newest if event.node in nodes and event.state is FeedState.LIVE} == ids
+
+        return done
+
     async def kill(self, name: str) -> None:
         child = self._forget(name)
         child.process.kill()
@@ -156,11 +165,6 @@ def live_on(events: list[Event], node: str) -> set[int]:
     """Ids of the markets whose newest accepted spread event is LIVE and that node's."""
     newest = {event.market_id: event for event in accepted(events)}
     return {one for one, event in newest.items() if event.node == node and event.state is FeedState.LIVE}
-
-
-def all_live_on(events: list[Event], ids: set[int], nodes: Collection[str]) -> bool:
-    """Whether these markets, and no others, are LIVE on these nodes, as `live_on` says."""
-    return set().union(*(live_on(events, name) for name in nodes)) == ids
 
 
 def terms(events: list[Event], market_id: int) -> dict[int, str]:

@@ -10,13 +10,12 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 import trio
-from cluster_rig import Cluster, all_live_on, cluster, crowd, started, until_markets, until_nodes
+from cluster_rig import Cluster, cluster, crowd, started, until_markets, until_nodes
 
 from level4.client import Integrity
 from level4.model import TOPIC_OF, Event, Level4Error
@@ -36,7 +35,7 @@ async def test_whatever_happens_a_market_has_one_host(tmp_path: Path, seed: int,
     async with trio.open_nursery() as background, cluster(tmp_path, rate=10) as it:
         await it.start_all(*NODES)
         await started(it.clients["a"], *crowd(len(IDS)))
-        await it.rig.until(partial(all_live_on, ids=IDS, nodes=NODES))
+        await it.rig.until(it.all_live(IDS, NODES))
         did = []
         for _ in range(ROUNDS):
             over = trio.Event()
@@ -46,7 +45,7 @@ async def test_whatever_happens_a_market_has_one_host(tmp_path: Path, seed: int,
             await trio.sleep(random.uniform(0, 2))
         for client in it.clients.values():
             await until_nodes(client, lambda nodes: {one.name for one in nodes if one.state == "READY"} == set(NODES))
-        await it.rig.until(partial(all_live_on, ids=IDS, nodes=NODES), 60)
+        await it.rig.until(it.all_live(IDS, NODES), 60)
         owners = {one.id: one.node for one in await it.clients["a"].list_markets()}
         for client in it.clients.values():
             await until_markets(client, lambda ms: {m.id: m.node for m in ms if m.state == "LIVE"} == owners)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from cluster_rig import accepted, all_live_on, hosts, market, started, terms, until_markets, until_nodes
+from cluster_rig import accepted, hosts, market, started, terms, until_markets, until_nodes
 from namespace_rig import TornCluster, torn_cluster
 
 from level4.client import Integrity
@@ -32,7 +32,7 @@ async def test_a_torn_network(
     async with torn_cluster(tmp_path) as it:
         await it.start_all(*greater, *lesser)
         await started(it.clients["a"], *(market(n) for n in ids))
-        await it.rig.until(partial(all_live_on, ids=ids, nodes=it.nodes), 60)
+        await it.rig.until(it.all_live(ids, it.nodes), 60)
         placed = hosts(await it.clients["a"].list_markets())
         first = {n: terms(it.rig.events, n) for n in ids}
 
@@ -40,11 +40,11 @@ async def test_a_torn_network(
         await until_buried(it, greater, lesser)
         await trio.sleep(seconds)  # what must not happen (a move) has no event to wait for
         assert {n: terms(it.rig.events, n) for n in ids} == first
-        assert all_live_on(it.rig.events, ids, it.nodes)
+        assert it.all_live(ids, it.nodes)([])
 
         began = trio.current_time()
         it.switch.cut(lesser, it.rig.broker.port)
-        await it.rig.until(partial(all_live_on, ids=ids, nodes=greater), 30)
+        await it.rig.until(it.all_live(ids, greater), 30)
         taken = trio.current_time() - began
         await trio.sleep(seconds)
         theirs = set().union(*(placed.get(name, set()) for name in lesser))
@@ -78,14 +78,14 @@ async def test_a_node_that_lost_kafka_alone_is_relieved_after_thirty_seconds(
     async with torn_cluster(tmp_path) as it:
         await it.start_all("a", "b", "c")
         await started(it.clients["a"], *(market(n) for n in ids))
-        await it.rig.until(partial(all_live_on, ids=ids, nodes=it.nodes), 60)
+        await it.rig.until(it.all_live(ids, it.nodes), 60)
         assert hosts(await it.clients["a"].list_markets())["c"]
 
         began = trio.current_time()
         it.switch.cut("c", it.rig.broker.port)
         await until_nodes(it.clients["a"], lambda nodes: state_of(nodes, "c") == "NOT_READY")
         said = trio.current_time() - began
-        await it.rig.until(partial(all_live_on, ids=ids, nodes="ab"), 60)
+        await it.rig.until(it.all_live(ids, "ab"), 60)
         taken = trio.current_time() - began
         it.switch.heal()
         await until_nodes(it.clients["a"], partial(all_ready, names=set("abc")))

@@ -6,12 +6,11 @@ A consumer that keeps to the rules sees every market all the time, and every spr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from cluster_rig import Cluster, all_live_on, cluster, crowd, hosts, started, until_nodes
+from cluster_rig import Cluster, cluster, crowd, hosts, started, until_nodes
 
 from level4.client import Integrity
 from level4.client.integrity import Account
@@ -35,7 +34,7 @@ async def test_a_rolling_restart_leaves_no_market_unseen(
     async with cluster(tmp_path, rate=RATE, trade_rate=2) as it:
         await it.start_all(*NODES, **env)
         await started(it.clients["a"], *crowd(markets))
-        await it.rig.until(partial(all_live_on, ids=ids, nodes=NODES))
+        await it.rig.until(it.all_live(ids, NODES))
         seen = len(it.rig.events)
         moved = 0
         for name in NODES:
@@ -46,7 +45,7 @@ async def test_a_rolling_restart_leaves_no_market_unseen(
             await it.start(name, **env)
             for client in it.clients.values():
                 await until_nodes(client, all_ready)
-            assert all_live_on(it.rig.events, ids, NODES)
+            assert it.all_live(ids, NODES)([])
         judge(it, seen, ids, moved, report)
 
 

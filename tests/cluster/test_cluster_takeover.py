@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from cluster_rig import accepted, all_live_on, cluster, hosts, live_on, market, started, terms, until_markets
+from cluster_rig import accepted, cluster, hosts, live_on, market, started, terms, until_markets
 
 from level4.model import Event, FeedState, Position, Spread, Status
 from level4.model.events import RUNS_PER_TERM
@@ -174,7 +173,7 @@ async def test_after_all_nodes_died_each_takes_back_what_it_had(tmp_path: Path, 
         await it.start_all("a", "b", "c")
         ids = set(range(1, 13))
         await started(it.clients["a"], *(market(n) for n in ids))
-        await it.rig.until(partial(all_live_on, ids=ids, nodes="abc"))
+        await it.rig.until(it.all_live(ids, "abc"))
         placed = hosts(await it.clients["a"].list_markets())
         before = {n: terms(it.rig.events, n) for n in ids}
         for name in "abc":

@@ -11,7 +11,7 @@ import trio
 
 from level4.cli.children import Child, first_line, level4
 from level4.client import AsyncReader
-from level4.model import Event
+from level4.model import Event, Spread
 from level4.publish import EmbeddedBroker
 from level4.publish.embedded import BrokerProcess
 from level4.simulator import Simulator
@@ -30,6 +30,8 @@ class Rig:
     events: list[Event] = field(default_factory=list)
     read_at: list[float] = field(default_factory=list)
     """When each of `events` was read, monotonic seconds."""
+    newest: dict[int, Spread] = field(default_factory=dict)
+    """By market the newest spread event that counts: what is of a lower epoch than seen does not."""
     _changed: trio.Event = field(default_factory=trio.Event)
 
     @asynccontextmanager
@@ -56,6 +58,7 @@ class Rig:
                 async for record in reader:
                     self.events.append(record.event)
                     self.read_at.append(trio.current_time())
+                    self._take_newest(record.event)
                     self._changed.set()
                     self._changed = trio.Event()
 
@@ -63,6 +66,12 @@ class Rig:
             nursery.start_soon(read)
             yield
             nursery.cancel_scope.cancel()
+
+    def _take_newest(self, event: Event) -> None:
+        if isinstance(event, Spread):
+            known = self.newest.get(event.market_id)
+            if known is None or event.epoch >= known.epoch:
+                self.newest[event.market_id] = event
 
     async def until(self, done: Callable[[list[Event]], bool], seconds: float = 30.0) -> None:
         """Wait until the events read satisfy `done`; fails with what is there when they do not in time."""
