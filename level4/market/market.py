@@ -116,7 +116,7 @@ class Market(Telling):
                 elif evidence:
                     self._freshness.heard(now)
                 bits = self._book.changes()
-                if bits and self._known.cut and self._unknown(received_ns, now):
+                if bits & PRICES and self._known.cut and self._unknown(received_ns, now):
                     return
                 if answered and bits:
                     self._answered_otherwise(received_ns, now)
