@@ -162,11 +162,11 @@ def _namespace(node: Any, nursery: trio.Nursery) -> dict[str, Any]:
     from level4.cli.direct import find
 
     async def start(name: str, market_id: int | None = None, wait_live: bool = True) -> Any:
-        """Start a market by its name and wait until it is LIVE."""
+        """Start a market by its name on this node, whatever placement would say, and wait until it is LIVE."""
         named = await find(node.settings, name)
         taken = {active.request.id for active in node.host.active()}
         chosen = market_id or next(n for n in range(1, len(taken) + 2) if n not in taken)
-        return await node.host.start(replace(named.request, id=chosen), wait_live)
+        return await node.host.start_here(replace(named.request, id=chosen), wait_live)
 
     return {
         "node": node,

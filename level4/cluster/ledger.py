@@ -63,8 +63,10 @@ log = structlog.get_logger(__name__)
 READ_BACK_SECONDS: Final = 5.0
 """For an acknowledged record to come back."""
 _RETRY_SECONDS: Final = 0.1
-_MOST_TRIES: Final = 5
+_MOST_TRIES: Final = 8
 """Of writing what must be true of a market whoever holds it (a stop)."""
+_LOST_SECONDS: Final = 0.02
+"""After a stop that lost against another record, and once more after each further one: a burst of records ends."""
 
 
 class LostError(Level4Error):
@@ -188,7 +190,8 @@ class Ledger:
 
     async def stop(self, market_id: int, reason: str) -> Entry | None:
         """Make a market one that is not to run, whoever holds it; None when there is none. Raises UnavailableError."""
-        for _ in range(_MOST_TRIES):
+        for lost in range(_MOST_TRIES):
+            await trio.sleep(lost * _LOST_SECONDS)
             entry = self.known.market(market_id)
             if entry is None or entry.record.desired is Desired.STOPPED:
                 return entry

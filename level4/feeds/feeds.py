@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import structlog
 import trio
@@ -35,6 +35,9 @@ from level4.market import Market, MarketStats, Shadow
 from level4.model import Commands, ConfigError, Instrument, MarketRequest, MarketType, Publisher, UnavailableError
 
 log = structlog.get_logger(__name__)
+
+_PATIENCE_SECONDS: Final = 60.0
+"""Time in which the connections of one start may be made before the later ones are shared by more markets."""
 
 
 class Venue(Protocol):
@@ -248,8 +251,10 @@ class Feeds:
         if self._nursery is None:
             raise RuntimeError("a connection is wanted while the feeds do not run")
         limits = scheme.limits
+        there = self._connections.setdefault((scheme.protocol, address), [])
         capacity = limits.markets_per_connection
-        if scheme.sync.connection_sequence:
+        soon = _PATIENCE_SECONDS * limits.connects / limits.connects_seconds
+        if scheme.sync.connection_sequence and len(there) < soon:
             capacity = min(capacity, self._settings.markets_per_connection)
         connection = Connection(
             scheme,
@@ -262,7 +267,7 @@ class Feeds:
             capacity=capacity,
             retire=self._retire,
         )
-        self._connections.setdefault((scheme.protocol, address), []).append(connection)
+        there.append(connection)
         self._nursery.start_soon(_contained, connection.run)
         return connection
 

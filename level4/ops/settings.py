@@ -282,8 +282,9 @@ class Settings:
         low=1,
         high=1_000,
         doc="""Markets that share a connection where the exchange numbers the messages of the whole connection
-        (Bitfinex, Coinbase Advanced): a missing message then ends all their books, so few share one. Other connections
-        carry as many as the exchange allows.""",
+        (Bitfinex, Coinbase Advanced): a missing message then ends all their books, so few share one. Connections
+        beyond those that the exchange allows in a minute carry as many as it allows, or a start would take minutes; so
+        do all connections of other exchanges.""",
     )
     protocols: Mapping[str, str] = setting(
         "LEVEL4_PROTOCOLS",

@@ -75,6 +75,13 @@ async def test_few_markets_share_a_numbered_connection(autojump_clock: MockClock
         assert [stats.markets for stats in r.feeds.connections()] == [2, 1]
 
 
+async def test_more_share_a_numbered_connection_where_a_minute_has_too_few_of_them(autojump_clock: MockClock) -> None:
+    limits = Limits(markets_per_connection=3, connects=2, connects_seconds=60.0)
+    async with rig(scheme_with(FakeSequenceScheme, limits=limits), markets_per_connection=1) as r:
+        await r.start(1, 2, 3, 4, 5)
+        assert [stats.markets for stats in r.feeds.connections()] == [1, 1, 3]
+
+
 async def test_one_instrument_under_two_ids_takes_two_connections(autojump_clock: MockClock) -> None:
     async with rig() as r:
         await r.start(1)
