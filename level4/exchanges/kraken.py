@@ -144,7 +144,7 @@ class KrakenSpotV2(Scheme):
                     markets.notice(Notice.ONLINE, "the exchange says: online")
             case {"method": "subscribe", "success": True, "result": {"channel": str(channel), "symbol": str(symbol)}}:
                 if channel == "book":
-                    self._depths[symbol] = int(content["result"].get("depth", 10))
+                    self._depths[symbol] = int(str(content["result"].get("depth", 10)))
                 markets.subscribed(symbol, CHANNEL_OF.get(channel, channel))
             case {"method": "subscribe", "success": False}:
                 markets.refused(content.get("symbol"), str(content.get("error", "no reason given")))
