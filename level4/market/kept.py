@@ -59,6 +59,8 @@ class KeptBook:
         """Whether half of what is known of the book has been used up."""
         self._deeper: list[_Delta] | None = None
         """Updates since a deeper snapshot was asked for, while the book goes on."""
+        self._ahead: tuple[list[Level], list[Level], int | None, int] | None = None
+        """The deeper snapshot and its number of levels, until the updates have reached it."""
         self._kept: list[_Delta] = []
         self._touched = False
         self._evidence = NOTHING
@@ -81,7 +83,7 @@ class KeptBook:
         self._book_time = exchange_time
         self._depth = depth
         self._book.load(bids, asks)
-        self._known, self._worn, self._deeper = Known(bids, asks, self.levels), False, None
+        self._known, self._worn, self._deeper, self._ahead = Known(bids, asks, self.levels), False, None, None
         self.levels_wanted = 0
         self._whole, self._at, self._joining, self._olds = True, last, True, 0
         kept, self._kept = self._kept, []
@@ -201,11 +203,12 @@ class KeptBook:
     def expect_deeper(self) -> None:
         """A deeper snapshot is being asked for: updates are kept for it."""
         if self._whole:
-            self._deeper = []
+            self._deeper, self._ahead = [], None
 
     def forget_deeper(self) -> None:
-        """It did not come."""
-        self._deeper = None
+        """None is being asked for any more. One that came, and waits for the updates to reach it, is kept."""
+        if self._ahead is None:
+            self._deeper = None
 
     def _uses_up(self, best: Best) -> bool:
         """Whether the best is beyond what is known."""
@@ -220,12 +223,19 @@ class KeptBook:
         if self._deeper is not None:
             self._deeper.append(delta)
             if len(self._deeper) > MAX_KEPT:
-                self._deeper = None
+                self._deeper = self._ahead = None
 
-    def _joined(self, bids: list[Level], asks: list[Level], last: int | None, levels: int) -> KeptBook | None:
-        """The book of a deeper snapshot and the updates since it was asked for; None when they do not join."""
-        kept, self._deeper = self._deeper, None
-        if kept is None or not self._whole:
+    def _joined(self) -> KeptBook | None:
+        """The book of the deeper snapshot and the updates since it was asked for. None when they do not join, and as
+        long as the updates have not reached it: they may come in batches, and a snapshot taken within one shows what
+        they never tell."""
+        if self._ahead is None or not self._whole:
+            return None
+        bids, asks, last, levels = self._ahead
+        if last is not None and self._at is not None and self._at < last and self._deeper is not None:
+            return None
+        kept, self._deeper, self._ahead = self._deeper, None, None
+        if kept is None:
             return None
         deeper = KeptBook(self._sync, [])
         deeper.levels, deeper._kept = levels, kept
@@ -240,12 +250,12 @@ class KeptBook:
         """Go on with another's book, which is whole, and forget this one."""
         self._book, self._at, self._joining = other._book, other._at, other._joining
         self._depth, self._book_time, self._whole, self._olds = other._depth, other._book_time, True, other._olds
-        self._known, self._worn, self._deeper = other._known, False, None
+        self._known, self._worn, self._deeper, self._ahead = other._known, False, None, None
         self._kept.clear()
 
     def _forget_book(self) -> None:
         self._whole = False
-        self._deeper = None
+        self._deeper = self._ahead = None
         self._kept.clear()
         self._book.clear()
 

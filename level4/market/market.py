@@ -70,19 +70,10 @@ class Market(Telling):
         exchange's updates can explain a crossed book; None: for ever. `runs`: first runs of spread and trades in this
         term. `stats`: go on counting in these."""
         super().__init__(
-            market_id=market_id,
-            instrument=instrument,
-            sync=sync,
-            exchange_us=exchange_us,
-            trade_us=trade_us,
-            term=term,
-            node=node,
-            publisher=publisher,
-            frame=frame,
-            contiguous_trade_ids=contiguous_trade_ids,
-            runs=runs,
-            stats=stats,
-        )
+            market_id=market_id, instrument=instrument, sync=sync, exchange_us=exchange_us, trade_us=trade_us,
+            term=term, node=node, publisher=publisher, frame=frame, contiguous_trade_ids=contiguous_trade_ids,
+            runs=runs, stats=stats,
+        )  # fmt: skip
         self._watched = PRICES if spread_trigger == "price" else BID | ASK
         self._commands = commands
         self._away: dict[str, str] = {}
@@ -122,6 +113,8 @@ class Market(Telling):
                     self._answered_otherwise(received_ns, now)
                 elif bits & self._watched:
                     self._publish_book(self._book.best(), _CHANGED[bits & self._watched], received_ns, now)
+                if self._ahead is not None:
+                    self._deepen(received_ns, now)
             elif self.state is _S.SYNCING or (self.state is _S.STALE and evidence):
                 self._come_alive(received_ns, now)
         except ValueError as error:
@@ -277,9 +270,14 @@ class Market(Telling):
     def deepen(
         self, bids: list[Level], asks: list[Level], last: int | None, levels: int, now_ns: int, now: float
     ) -> None:
-        """The deeper snapshot: taken over with the updates since, in the same epoch. One that does not join them (it
-        was older) is dropped; one that shows another book with the same number proves this one wrong."""
-        deeper = self._joined(bids, asks, last, levels)
+        """The deeper snapshot: taken over with the updates since, when they have reached it, in the same epoch. One
+        that does not join them (it was older) is dropped; one that shows another book with the same number proves this
+        one wrong."""
+        self._ahead = bids, asks, last, levels
+        self._deepen(now_ns, now)
+
+    def _deepen(self, now_ns: int, now: float) -> None:
+        deeper = self._joined()
         if deeper is None or self.state is not _S.LIVE:
             return
         proves = deeper._at == self._at and self._spread.changes(deeper.book.best()) & PRICES

@@ -141,18 +141,49 @@ def test_a_deeper_book_is_taken_over_with_the_updates_since_in_the_same_epoch() 
     assert [event.seq for event in spreads(stage)] == list(range(1, len(spreads(stage)) + 1))
 
 
-def test_a_deeper_book_may_be_ahead_of_the_stream() -> None:
+def test_a_deeper_book_that_is_ahead_of_the_stream_waits_for_it_and_nothing_shows() -> None:
     stage = live()
     stage.market.expect_deeper()
     deepen(stage, 50, 1005, bid=99)
-    assert (spreads(stage)[-1].bid_price, spreads(stage)[-1].changed) == ("99", "bid")
-    for number in range(1001, 1006):
-        stage.market.delta([("100", "0")], [], number, number)
+    stage.market.forget_deeper()  # its fetch is over
+    assert not stage.market.wants_deeper(1000, leisure=True)
+    for number in range(1001, 1005):
+        stage.market.delta([(f"{99.1 + number / 10_000}", "1")], [], number, number)
         stage.settle()
-    stage.market.delta([("98.5", "4"), ("99", "0")], [], 1006, 1006)
+        assert stage.market.stats.deepened == 0
+    before = [event.bid_price for event in spreads(stage)]
+    gone = [(f"{99.1 + number / 10_000}", "0") for number in range(1001, 1005)]
+    stage.market.delta([("100", "0"), *gone, ("98.5", "4")], [], 1005, 1007)
     stage.settle()
-    assert spreads(stage)[-1].bid_price == "98.5"
+    stage.market.check()
+    assert stage.market.stats.deepened == 1
+    assert [event.bid_price for event in spreads(stage)] == [*before, "99"], "once, by the update"
+    assert ("50", "1") in stage.market.book.bids.top(100), "the deep part"
     assert stage.state is FeedState.LIVE
+    assert len({event.epoch for event in spreads(stage)}) == 1
+
+
+def test_a_deeper_book_that_the_stream_contradicts_when_it_gets_there_is_a_gap() -> None:
+    stage = live()
+    stage.market.expect_deeper()
+    deepen(stage, 50, 1002, bid=99)
+    for number in (1001, 1002):
+        stage.market.delta([("98.5", "4")], [], number, number)
+        stage.settle()
+        assert stage.market.stats.deepened == 0
+    assert FeedState.GAP in {event.state for event in spreads(stage)}
+
+
+def test_with_its_book_a_waiting_deeper_one_goes_too() -> None:
+    stage = live()
+    stage.market.expect_deeper()
+    deepen(stage, 50, 1005)
+    stage.market.gap("test", stage.now_ns, stage.now)
+    stage.market.snapshot(ladder(100, 5, -1), ladder(101, 5, +1), 2000)
+    stage.settle()
+    stage.market.delta([("98.5", "4")], [], 2001, 2001)
+    stage.settle()
+    assert stage.market.stats.deepened == 0
 
 
 def test_a_shadow_whose_best_is_beyond_what_it_knows_is_not_believed() -> None:
